@@ -1,0 +1,78 @@
+# On a fresh machine each target first installs what is missing. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+SCENARIO ?= namespace-deletion
+REGIONS ?= $(if $(filter $(SCENARIO),cluster-loss region-failover),a$(comma)b,a)
+PYTEST_ARGS ?=
+comma := ,
+PYTHON := $(firstword $(shell command -v python3.11 python3.12 python3.13 python3 2>/dev/null) python3)
+VENV := .venv
+DR := $(VENV)/bin/dr
+
+# Nothing here talks to anybody outside, and looks for no cloud it might run in.
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+export AWS_EC2_METADATA_DISABLED := true
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PATH := $(PATH):/usr/local/go/bin
+
+.PHONY: help drill test test-fast bench soak lint format lock clean install machine
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+drill: machine install ## start the lab, delete a namespace for real, bring it back, print the report (SCENARIO=…)
+	@$(DR) lab up --regions $(REGIONS)
+	@$(DR) deploy --site lab
+	@$(DR) run $(SCENARIO) --site lab --mode drill --impact real --yes
+
+test: machine lint ## every test, the lab's included
+	@$(VENV)/bin/pytest -m "not soak and not bench" $(PYTEST_ARGS)
+
+test-fast: install ## what needs no lab and no root, in less than a minute
+	@$(VENV)/bin/pytest -m "not lab and not prefect and not soak and not bench" $(PYTEST_ARGS)
+
+bench: machine install ## our restore against Velero's own, on the same backup
+	@$(VENV)/bin/pytest -m bench -s --timeout=3600 $(PYTEST_ARGS)
+
+soak: machine install ## 20 drills in a row, each must come back without a difference
+	@$(VENV)/bin/pytest -m soak -s --timeout=14400 $(PYTEST_ARGS)
+
+lint: install ## style, types and layers
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+format: install ## let ruff write it as it wants to read it
+	@$(VENV)/bin/ruff check --fix-only --quiet .
+	@$(VENV)/bin/ruff format .
+
+lock: install ## pin what requirements*.in ask for, with hashes
+	@$(VENV)/bin/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--python-version 3.11 requirements-lab.in -o requirements-lab.lock
+
+clean: ## stop the lab, remove everything that was made here; evidence (.lab/evidence) stays
+	@if find .lab -mindepth 1 -maxdepth 1 ! -name evidence 2>/dev/null | grep -q .; then \
+		[ -x $(DR) ] || { echo "REFUSED: there is a lab, and $(DR) is not there to stop it" >&2; \
+			echo "HINT: make install, then make clean" >&2; exit 3; }; \
+		$(DR) lab down; fi
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+install: $(VENV)/installed ## the virtual environment with what the lock file pins
+
+$(VENV)/installed: requirements-lab.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "REFUSED: Python 3.11 or newer is missing" >&2; echo "HINT: apt-get install python3 python3-venv" >&2; exit 3; }
+	@echo "installing into $(VENV)" >&2
+	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements-lab.lock
+	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+machine: ## what the lab needs of the machine: Debian packages (as root) and Go
+	@deployments/machine.sh

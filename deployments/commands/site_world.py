@@ -1,0 +1,158 @@
+"""Looks at everything that a site file names, as the runner would, and changes nothing but one probe object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+
+from deployments.commands import prefect_server
+from runbooks.errors import RecoveryError, Refused, Unavailable
+from runbooks.model import now
+from runbooks.records import Check, CheckStatus
+from runbooks.site import Application, Bucket, Database, Region, Site
+from tasks import object_store, observer, questions, rows, secrets
+from tasks.clients import kubernetes, sql
+
+Look = Callable[[], str]
+"""Says what was seen, or raises a house error."""
+AT_ONCE = 8
+PROBE_WITHIN = timedelta(seconds=5)
+
+
+def looks(site: Site) -> list[Check]:
+    """One check a thing, in the file's order, all at the same time."""
+    named = list(_all(site))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda one: _check(*one), named))
+
+
+def _check(name: str, look: Look) -> Check:
+    try:
+        observed, status = look(), CheckStatus.PASSED
+    except RecoveryError as error:
+        observed, status = f"{error.problem} (HINT: {error.hint})", CheckStatus.FAILED
+    return Check(name=name, expected="as the site file says", observed=observed, status=status)
+
+
+def _all(site: Site) -> Iterator[tuple[str, Look]]:
+    for region in site.regions:
+        yield f"cluster {region.name}", partial(_cluster, region)
+        yield f"velero {region.name}", partial(_velero, region)
+        yield f"backups {region.name}", partial(_listable, region.backups)
+    for database in site.databases:
+        yield f"database {database.name}", partial(_database, site, database)
+    for application in site.applications:
+        yield from _application(site, application)
+    yield "evidence store", partial(_writable, site.evidence.store)
+    yield "evidence key", partial(_secret, site)
+    if site.observer is not None:
+        yield "observer", partial(_observer, site)
+    if site.slack is not None:
+        yield "slack token", partial(_slack, site)
+    yield "prefect", partial(_prefect, site)
+
+
+def _application(site: Site, application: Application) -> Iterator[tuple[str, Look]]:
+    for namespace in application.namespaces:
+        yield f"namespace {namespace}", partial(_namespace, site, application, namespace)
+    yield f"probes {application.name}", partial(_probes, site, application)
+    if application.rows:
+        yield f"rows {application.name}", partial(_rows, site, application)
+    for schedule in (s for s in application.schedules if s.kind == "velero"):
+        yield f"schedule {schedule.name}", partial(_schedule, site.region(application.home), schedule.name)
+
+
+def _cluster(region: Region) -> str:
+    with kubernetes.connect(region.cluster):
+        return f"its UID is {region.cluster.uid}, its CA {region.cluster.ca_sha256[:16]}…"
+
+
+def _velero(region: Region) -> str:
+    cluster = region.cluster
+    with kubernetes.connect(cluster) as api:
+        location = api.get(
+            "velero.io/v1", "BackupStorageLocation", cluster.storage_location, namespace=cluster.velero_namespace
+        )
+    phase = location.get("status", {}).get("phase")
+    if phase != "Available":
+        raise Unavailable(f"storage location {cluster.storage_location} is {phase}", "see Velero's log")
+    return f"storage location {cluster.storage_location} is Available"
+
+
+def _schedule(region: Region, name: str) -> str:
+    with kubernetes.connect(region.cluster) as api:
+        found = api.get("velero.io/v1", "Schedule", name, namespace=region.cluster.velero_namespace)
+    if found["spec"].get("paused"):
+        raise Refused(f"schedule {name} is paused", f"velero schedule unpause {name}")
+    return f"{found['spec']['schedule']}, last backup {found.get('status', {}).get('lastBackup', 'never')}"
+
+
+def _namespace(site: Site, application: Application, namespace: str) -> str:
+    with kubernetes.connect(site.region(application.home).cluster) as api:
+        found = api.get("v1", "Namespace", namespace)["metadata"]
+    allowed = found.get("labels", {}).get("dr-runbooks/drill") == "allowed"
+    return f"UID {found['uid']}; real drills are {'allowed' if allowed else 'not allowed'} by its label"
+
+
+def _database(site: Site, database: Database) -> str:
+    with sql.connect(database, site.dns) as connection:
+        found = str(connection.rows("select system_identifier from pg_control_system()")[0][0])
+    if database.system_identifier is not None and found != database.system_identifier:
+        raise Refused(
+            f"its system identifier is {found}, the site file pins {database.system_identifier}",
+            "is it the right host? if it was made anew, look at it and run: dr site pin",
+        )
+    return f"system identifier {found}"
+
+
+def _rows(site: Site, application: Application) -> str:
+    states = rows.record(site, application)
+    return ", ".join(f"{table.table}: {table.rows} rows" for state in states for table in state.tables)
+
+
+def _probes(site: Site, application: Application) -> str:
+    bad = [r for r in questions.ask_all(application, site.dns, within=PROBE_WITHIN) if not r.ok]
+    if bad:
+        told = "; ".join(f"{r.probe.name}: {r.why}" for r in bad)
+        raise Unavailable(told, "is the application up, and the address right?")
+    return f"{len(application.probes)} answered as they should"
+
+
+def _listable(bucket: Bucket) -> str:
+    keys = object_store.connect(bucket).list("backups/")
+    return f"{bucket.url}: {len({key.split('/')[1] for key in keys})} backups"
+
+
+def _writable(bucket: Bucket) -> str:
+    store, key = object_store.connect(bucket), f"checks/{now():%Y%m%dT%H%M%S%f}"
+    store.put_if_absent(key, b"dr site check")
+    store.delete(key)
+    return f"{bucket.url}: written and deleted a probe"
+
+
+def _secret(site: Site) -> str:
+    secrets.read(site.evidence.hmac_key)
+    return f"{site.evidence.hmac_key.where} is there"
+
+
+def _slack(site: Site) -> str:
+    assert site.slack is not None
+    secrets.read(site.slack.token)
+    return f"{site.slack.token.where} is there; channel {site.slack.channel}"
+
+
+def _observer(site: Site) -> str:
+    where = observer.directory(site, "")
+    alive = observer.alive(where)
+    if alive is None:
+        raise Unavailable(f"no sign of life in {where}", f"keep one running: dr observe --site {site.name}")
+    return f"pid {alive.pid}, last sign of life {(now() - alive.at).total_seconds():.1f} s ago"
+
+
+def _prefect(site: Site) -> str:
+    url = prefect_server.address(site)
+    if url is None or not prefect_server.answers(url):
+        raise Unavailable(f"no answer at {url or 'any address'}", "runs work without it; schedules and forms do not")
+    return f"{url} is healthy"

@@ -1,0 +1,3 @@
+module dr-runbooks/lab/pause
+
+go 1.21

@@ -1,0 +1,109 @@
+"""Writes `.lab/site.toml`: the lab's site file with its addresses, its pins, and references to its secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import ssl
+from typing import TYPE_CHECKING
+
+from deployments.lab import (
+    cluster_identity,
+    dns,
+    kube,
+    object_store,
+    observer,
+    postgres,
+    prefect_server,
+    route53,
+    slack,
+)
+from deployments.lab.component import LabError
+from deployments.lab.lab import PROJECT
+from deployments.lab.template import fill_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from deployments.lab.lab import Lab
+    from deployments.lab.region_address import Region
+
+TEMPLATE = PROJECT / "deployments" / "sites" / "lab.toml"
+ONLY_WITH_B = re.compile(r"# region b\n.*?# end region b\n", re.DOTALL)
+
+
+def render(lab: Lab) -> Path:
+    """The site file of the lab as it is now: region b stands in it while its cluster runs.
+
+    Raises: LabError for a part that is not up, or a @KEY@ of the template that nobody fills in."""
+    regions = [region for region in lab.regions.values() if lab.running(f"cluster-{region.name}")]
+    values = {**_shared(lab), **_database(lab)}
+    for region in regions:
+        values |= _region(lab, region)
+    template = TEMPLATE.read_text()
+    if lab.regions["b"] not in regions:
+        template = ONLY_WITH_B.sub("", template)
+    written = lab.path("site.toml")
+    draft = written.with_suffix(".new")
+    draft.write_text(fill_text(template, values, name=str(TEMPLATE)))
+    draft.replace(written)
+    return written
+
+
+def cluster_uid(lab: Lab, region: Region) -> str:
+    """What lasts as long as the cluster: the UID of kube-system."""
+    found = kube.api(lab, region).get("/api/v1/namespaces/kube-system")
+    if found is None:
+        raise LabError(f"cluster {region.name} has no namespace kube-system yet", "dr lab up waits for it")
+    return str(found["metadata"]["uid"])
+
+
+def authority_sha256(lab: Lab, region: Region) -> str:
+    """Of the API's authority, in DER."""
+    certificate = (cluster_identity.folder(lab, region) / "ca.crt").read_text()
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).hexdigest()
+
+
+def _region(lab: Lab, region: Region) -> dict[str, str]:
+    values = {
+        "KUBECONFIG": str(cluster_identity.kubeconfig(lab, region, "runner")),
+        "CLUSTER_UID": cluster_uid(lab, region),
+        "CA_SHA256": authority_sha256(lab, region),
+        "S3_ENDPOINT": region.s3_url,
+        "S3_ACCESS_KEY_FILE": _secret(lab, "s3-runner-access"),
+        "S3_SECRET_KEY_FILE": _secret(lab, "s3-runner-secret"),
+    }
+    return {f"{key}_{region.name.upper()}": value for key, value in values.items()}
+
+
+def _database(lab: Lab) -> dict[str, str]:
+    home = lab.regions["a"]
+    return {
+        "PG_HOST_A": home.address,
+        "PG_PORT_A": str(home.ports.postgres),
+        "ORDERS_PASSWORD_FILE": _secret(lab, "postgres-orders"),
+        "SYSTEM_ID": postgres.system_identifier(lab, home),
+    }
+
+
+def _shared(lab: Lab) -> dict[str, str]:
+    object_store.identity(lab, "runner")  # makes its keys' files, if nobody has yet
+    lab.secret("evidence-hmac")
+    return {
+        "EVIDENCE_DIR": str(lab.folder("evidence")),
+        "HMAC_KEY_FILE": _secret(lab, "evidence-hmac"),
+        "EVIDENCE_ENDPOINT": object_store.evidence_url(lab),
+        "EVIDENCE_ACCESS_KEY_FILE": _secret(lab, "s3-runner-access"),
+        "EVIDENCE_SECRET_KEY_FILE": _secret(lab, "s3-runner-secret"),
+        "OBSERVER_DIR": str(observer.samples(lab).parent),
+        "SLACK_TOKEN_FILE": str(slack.token_file(lab)),
+        "SLACK_URL": f"{slack.page(lab)}/api/",
+        "DNS_SERVER": dns.server(lab),
+        "ZONE_ID": route53.zone_id(lab),
+        "ROUTE53_URL": route53.endpoint(lab),
+        "PREFECT_API_URL": prefect_server.api(lab),
+    }
+
+
+def _secret(lab: Lab, name: str) -> str:
+    return str(lab.path("secrets", name))

@@ -1,0 +1,46 @@
+"""`.lab/site.toml`, made when all that it names is there."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from deployments.lab import site
+from deployments.lab.component import LabError, Proof
+from deployments.lab.proof import milliseconds
+
+if TYPE_CHECKING:
+    from deployments.lab.lab import Lab
+
+
+@dataclass(frozen=True)
+class SiteFile:
+    """What `--site lab` means."""
+
+    name: str = "site-file"
+
+    def start(self, lab: Lab) -> None:
+        site.render(lab)
+
+    def prove(self, lab: Lab) -> Proof:
+        """It names the clusters that are running now, by the identity they have."""
+        begun = monotonic()
+        path = lab.root / "site.toml"
+        try:
+            pinned = {region["name"]: region["cluster"]["uid"] for region in tomllib.loads(path.read_text())["regions"]}
+        except FileNotFoundError as error:
+            raise LabError(f"{path} is missing", "dr lab up writes it") from error
+        for name, uid in pinned.items():
+            seen = site.cluster_uid(lab, lab.regions[name])
+            if seen != uid:
+                raise LabError(f"{path} pins cluster {name} as {uid}, it is {seen}", "dr lab up writes it again")
+        said = f"pins {len(pinned)} clusters by the identity that they have, {milliseconds(begun)}"
+        return Proof(self.name, None, str(path), None, None, said)
+
+    def environment(self, lab: Lab) -> dict[str, str]:
+        return {"EVIDENCE": str(lab.folder("evidence"))}
+
+    def stop(self, lab: Lab) -> None:
+        (lab.root / "site.toml").unlink(missing_ok=True)

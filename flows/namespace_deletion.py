@@ -1,0 +1,85 @@
+"""The namespace of an application is gone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import flow
+
+from flows import starting
+from runbooks.records import Impact, Mode
+from tasks import (
+    approvals,
+    cluster_state,
+    disasters,
+    gate,
+    locks,
+    net,
+    notify,
+    preconditions,
+    probes,
+    running,
+    validation,
+    velero,
+)
+
+
+@flow(name="namespace-deletion", persist_result=False, validate_parameters=True)
+def namespace_deletion(
+    site: str,
+    application: str | None = None,
+    mode: Mode = Mode.DRILL,
+    impact: Impact = Impact.REAL,
+    backup: str | None = None,
+    fault_at: datetime | None = None,
+    accept_loss_minutes: float | None = None,
+    run_id: str | None = None,
+    take_over: bool = False,
+    dry_run: bool = False,
+    actor: str | None = None,
+) -> str:
+    """Brings a deleted namespace back from Velero, and says truthfully whether it is back.
+
+    Runbook: runbooks/namespace-deletion.md
+
+    Args:
+        site: The site whose file names everything that may be touched.
+        application: What is gone; may be left out where the site has only one.
+        mode: drill breaks the namespace first and measures; incident breaks nothing.
+        impact: real deletes the original; sandbox restores beside it.
+        backup: A backup by name; left out: the newest usable one is chosen, and the report says why.
+        fault_at: When it broke, if a person knows; incidents only.
+        accept_loss_minutes: How many minutes of data this drill may lose.
+        run_id: An unfinished run to go on with; left out: a new one.
+        dry_run: Stop when the plan is made, having changed nothing.
+        take_over: Take the lock from a run that is proven dead.
+        actor: Who starts this.
+    """
+    request = starting.request(
+        "namespace-deletion", site, application, mode, impact,
+        backup=backup, fault_at=fault_at, accept_loss_minutes=accept_loss_minutes,
+    )  # fmt: skip
+    attempt = starting.attempt(take_over=take_over, dry_run=dry_run, actor=actor)
+    with running.open(starting.run_id_of(run_id), request, attempt) as case:
+        locks.acquire(case)
+        probes.ensure_observer(case)
+        preconditions.check(case)
+        cluster_state.record_before(case)
+        velero.choose_backup(case)
+        velero.prove_coverage(case)
+        approvals.ask(case)
+        if case.is_drill:
+            net.cast(case)
+            disasters.delete_namespace(case)
+        notify.alert(case)
+        velero.restore(case)
+        cluster_state.wait_until_ready(case)
+        validation.compare_objects(case)
+        validation.compare_files(case)
+        validation.compare_rows(case)
+        validation.ask_inside(case)
+        gate.open(case)
+        validation.ask_outside(case)
+        validation.count_loss(case)
+        probes.wait_until_visible(case)
+    return running.conclude(case).verdict

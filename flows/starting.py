@@ -1,0 +1,77 @@
+"""What every scenario's flow does first: who asked, for what, under which run id."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
+
+from runbooks import site as sites
+from runbooks.errors import Refused
+from runbooks.records import Impact, Mode
+from runbooks.site import Application
+from tasks.cases import Attempt, Request, new_run_id
+
+
+def in_prefect() -> bool:
+    return FlowRunContext.get() is not None
+
+
+def run_id_of(given: str | None) -> str:
+    """The given one; in Prefect the flow run's, so that its Retry button resumes; else a new one."""
+    if given is not None:
+        return given
+    return f"fr-{flow_run.id}" if in_prefect() else new_run_id()
+
+
+def attempt(*, take_over: bool, dry_run: bool, actor: str | None) -> Attempt:
+    if not in_prefect():
+        return Attempt(take_over=take_over, dry_run=dry_run, actor=actor)
+    return Attempt(
+        how="prefect",
+        flow_run_id=str(flow_run.id),
+        due_at=_due_at(),
+        take_over=take_over,
+        dry_run=dry_run,
+        actor=actor,
+    )
+
+
+def _due_at() -> datetime | None:
+    """When the schedule wanted this run; Prefect executes late runs even weeks late."""
+    context = FlowRunContext.get()
+    return context.flow_run.expected_start_time if context and context.flow_run else None
+
+
+def request(
+    scenario: str,
+    site: str,
+    application: str | None,
+    mode: Mode,
+    impact: Impact,
+    *,
+    backup: str | None,
+    fault_at: datetime | None,
+    accept_loss_minutes: float | None,
+) -> Request:
+    return Request(
+        scenario=scenario,
+        site=site,
+        application=application or _only_application(site).name,
+        mode=mode,
+        impact=impact,
+        backup=backup,
+        fault_at=fault_at,
+        accept_loss=None if accept_loss_minutes is None else timedelta(minutes=accept_loss_minutes),
+    )
+
+
+def _only_application(site: str) -> Application:
+    applications = sites.load(site).applications
+    if len(applications) != 1:
+        raise Refused(
+            f"site {site} has {len(applications)} applications, and none was named",
+            f"name one of: {', '.join(a.name for a in applications)}",
+        )
+    return applications[0]

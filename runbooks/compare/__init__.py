@@ -1,0 +1,9 @@
+"""Where two states differ: objects, files, rows, identities. Nothing here asks a system."""
+
+from runbooks.compare.comparison import Comparison, Ignored
+from runbooks.compare.identity import identities
+from runbooks.compare.kube_objects import loss, objects
+from runbooks.compare.tables import rows
+from runbooks.compare.volumes import files
+
+__all__ = ["Comparison", "Ignored", "files", "identities", "loss", "objects", "rows"]

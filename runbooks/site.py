@@ -1,0 +1,237 @@
+"""The site file: everything that differs between sites, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from runbooks.application import Application as Application
+from runbooks.application import DrillRules as DrillRules
+from runbooks.application import Files as Files
+from runbooks.application import Gate as Gate
+from runbooks.application import Markers as Markers
+from runbooks.application import Probe as Probe
+from runbooks.application import Rows as Rows
+from runbooks.application import Schedule as Schedule
+from runbooks.application import Table as Table
+from runbooks.application import Workload as Workload
+from runbooks.errors import Refused
+from runbooks.model import Duration, Model
+from runbooks.site_errors import explain
+from runbooks.site_references import dangling
+
+PROJECT = Path(__file__).resolve().parent.parent
+SITES = PROJECT / "deployments" / "sites"
+LAB = "lab"
+M = TypeVar("M", bound=Model)
+
+
+class Secret(Model):
+    """Where a secret is; it is read when it is used and never kept.
+
+    Written as "env:NAME", "file:PATH" or "block:NAME" (a Prefect Secret block).
+    """
+
+    where: str = Field(pattern=r"^(env|file|block):.+$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"where": value} if isinstance(value, str) else value
+
+
+class Cluster(Model):
+    """A Kubernetes cluster and the pins that prove that it is this one. `kubeconfig` null: in-cluster account."""
+
+    kubeconfig: Path | None = None
+    context: str | None = None
+    uid: str = Field(description="UID of the namespace kube-system")
+    ca_sha256: str = Field(description="SHA-256 of the API server's CA certificate (DER), hex")
+    velero_namespace: str = "velero"
+    storage_location: str = "default"
+
+
+class Bucket(Model):
+    url: str = Field(pattern=r"^(s3|file)://.+$")
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    access_key: Secret | None = None
+    secret_key: Secret | None = None
+    ca_file: Path | None = None
+
+
+class Region(Model):
+    name: str
+    cluster: Cluster
+    backups: Bucket = Field(description="the bucket that Velero writes to")
+
+
+class Database(Model):
+    name: str
+    host: str
+    port: int = 5432
+    database: str
+    user: str
+    password: Secret
+    stanza: str | None = None
+    system_identifier: str | None = None
+
+
+class Slack(Model):
+    channel: str
+    token: Secret
+    base_url: str = "https://slack.com/api/"
+
+
+class Evidence(Model):
+    """Where a run writes (a local directory first) and the store outside every region that gets a copy."""
+
+    directory: Path
+    store: Bucket
+    hmac_key: Secret
+
+
+class Observer(Model):
+    directory: Path
+    every: Duration = timedelta(seconds=1)
+
+
+class Dns(Model):
+    server: str | None = Field(default=None, description="host:port asked for names; default: the system's resolver")
+    hosted_zone_id: str | None = None
+    endpoint: str | None = None
+
+
+class Approval(Model):
+    """Who must agree. `required_for` names modes; the wait ends after `within`."""
+
+    required_for: tuple[Literal["drill", "incident"], ...] = ()
+    approvers: tuple[str, ...] = ()
+    within: Duration = timedelta(minutes=30)
+
+
+class Drills(Model):
+    """The quarterly schedule, as cron in UTC, and the server that keeps it."""
+
+    cron: str = "0 9 1 1,4,7,10 *"
+    api_url: str | None = Field(default=None, description="Prefect's API, unless PREFECT_API_URL names another")
+
+
+class Site(Model):
+    name: str
+    regions: tuple[Region, ...]
+    applications: tuple[Application, ...]
+    databases: tuple[Database, ...] = ()
+    evidence: Evidence
+    observer: Observer | None = None
+    slack: Slack | None = None
+    dns: Dns = Dns()
+    approval: Approval = Approval()
+    prefect: Drills = Drills()
+
+    def application(self, name: str) -> Application:
+        for one in self.applications:
+            if one.name == name:
+                return one
+        known = ", ".join(a.name for a in self.applications)
+        raise Refused(f"site {self.name} has no application {name!r}", f"it has: {known}")
+
+    def region(self, name: str) -> Region:
+        for one in self.regions:
+            if one.name == name:
+                return one
+        raise Refused(f"site {self.name} has no region {name!r}", f"it has: {', '.join(r.name for r in self.regions)}")
+
+    def database(self, name: str) -> Database:
+        for one in self.databases:
+            if one.name == name:
+                return one
+        raise Refused(f"site {self.name} has no database {name!r}", "name it under [[databases]]")
+
+
+def names() -> tuple[str, ...]:
+    """The sites that can be named: those in deployments/sites, and the lab once it is up."""
+    written = sorted(file.stem for file in SITES.glob("*.toml") if file.stem != LAB)
+    return (LAB, *written) if path(LAB).exists() else tuple(written)
+
+
+def path(name: str) -> Path:
+    """The file of a site. "lab" is the one that the running lab wrote."""
+    if name == LAB:
+        return Path(os.environ.get("DR_LAB_ROOT", PROJECT / ".lab")) / "site.toml"
+    return SITES / f"{name}.toml"
+
+
+def load(name: str) -> Site:
+    """The site of that name, relative paths made absolute from the project's folder. Reads one file only.
+
+    Raises:
+        Refused: no such site, or its file is wrong; all that is wrong with it is told at once.
+    """
+    return read(_existing(name), name)
+
+
+def sha256(name: str) -> str:
+    """Of the file as it is now; a report names it.
+
+    Raises:
+        Refused: no such site.
+    """
+    return hashlib.sha256(_existing(name).read_bytes()).hexdigest()
+
+
+def read(file: Path, name: str) -> Site:
+    """The site *name* from *file*.
+
+    Raises:
+        Refused: as `load`.
+    """
+    try:
+        raw = tomllib.loads(file.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{file} is not TOML: {error}", "mend that line; see https://toml.io") from error
+    try:
+        site = Site.model_validate(raw)
+    except ValidationError as error:
+        raise _wrong(file, explain(error, Site, raw)) from error
+    problems = dangling(site)
+    if site.name != name:
+        problems.append(f"name: {site.name!r}, but the file is asked for as {name!r}")
+    if problems:
+        raise _wrong(file, problems)
+    return absolute(site, PROJECT)
+
+
+def _existing(name: str) -> Path:
+    if name not in names():
+        hint = "start the lab first: dr lab up" if name == LAB else f"write {SITES / 'NAME.toml'}, or use another"
+        raise Refused(f"there is no site {name!r}; known: {', '.join(names()) or 'none'}", hint)
+    return path(name)
+
+
+def _wrong(file: Path, problems: list[str]) -> Refused:
+    count = f"{len(problems)} problem" + ("s" if len(problems) != 1 else "")
+    lines = "".join(f"\n  {problem}" for problem in problems)
+    return Refused(f"{file}: {count}{lines}", "deployments/sites/production.toml shows every key with a comment")
+
+
+def absolute(model: M, root: Path) -> M:
+    """The same with each relative path taken from *root*: a run may be started in any folder."""
+    return model.model_copy(update={name: _absolute(getattr(model, name), root) for name in type(model).model_fields})
+
+
+def _absolute(value: Any, root: Path) -> Any:
+    if isinstance(value, Secret) and value.where.startswith("file:"):
+        return Secret(where=f"file:{_absolute(Path(value.where.removeprefix('file:')), root)}")
+    if isinstance(value, Model):
+        return absolute(value, root)
+    if isinstance(value, tuple):
+        return tuple(_absolute(item, root) for item in value)
+    return root / value.expanduser() if isinstance(value, Path) else value

@@ -1,0 +1,59 @@
+"""What one part of a site file says about another: each name must lead somewhere, and each thing have one name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from runbooks.objectives import DEFAULTS
+
+if TYPE_CHECKING:
+    from runbooks.site import Application, Site
+
+CRON_FIELDS = 5
+
+
+def dangling(site: Site) -> list[str]:
+    """One line a problem; empty when every name leads somewhere."""
+    return [
+        *_twice("regions", (r.name for r in site.regions)),
+        *_twice("applications", (a.name for a in site.applications)),
+        *_twice("databases", (d.name for d in site.databases)),
+        *_schedule(site),
+        *(f"applications[{a.name}].{problem}" for a in site.applications for problem in _application(site, a)),
+    ]
+
+
+def _twice(where: str, names: Iterable[str]) -> Iterator[str]:
+    yield from (f"{where}[{name}]: named {count} times" for name, count in Counter(names).items() if count > 1)
+
+
+def _schedule(site: Site) -> Iterator[str]:
+    fields = len(site.prefect.cron.split())
+    if fields != CRON_FIELDS:
+        yield f"prefect.cron: {site.prefect.cron!r} has {fields} fields; cron has {CRON_FIELDS}"
+
+
+def _application(site: Site, application: Application) -> Iterator[str]:
+    yield from _known("home", [application.home], [r.name for r in site.regions])
+    yield from _known("objectives", application.objectives, DEFAULTS)
+    yield from _known("drills.scenarios", application.drills.scenarios, DEFAULTS)
+    yield from _known("dependencies", application.dependencies, [a.name for a in site.applications])
+    yield from _known("rows", [r.database for r in application.rows], [d.name for d in site.databases])
+    yield from _known("gate.services", _gated(application), [w.service for w in application.workloads])
+    for name in ("files", "workloads"):
+        yield from _known(name, [item.namespace for item in getattr(application, name)], application.namespaces)
+    yield from _twice("probes", (p.name for p in application.probes))
+    yield from _twice("markers", (m.store for m in application.markers))
+
+
+def _gated(application: Application) -> tuple[str, ...]:
+    return application.gate.services if application.gate else ()
+
+
+def _known(key: str, names: Iterable[str], known: Iterable[str]) -> Iterator[str]:
+    there = list(known)
+    for name in dict.fromkeys(names):
+        if name not in there:
+            yield f"{key}: {name!r} is not known; there is: {', '.join(there) or 'none'}"

@@ -1,0 +1,138 @@
+"""The site's own names and addresses, as a printed runbook needs them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from runbooks.errors import Refused
+from runbooks.site import Application, Cluster, Site
+
+NAME = re.compile(r"\{\{([a-z_]+)\}\}")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Values that belong together and of which there may be several sets, or none."""
+
+    keys: frozenset[str]
+    rows: tuple[Mapping[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Values:
+    single: Mapping[str, str]
+    repeated: tuple[Rows, ...]
+
+
+def of(site: Site, application: Application) -> Values:
+    region = site.region(application.home)
+    cluster = region.cluster
+    single = {
+        "site": site.name,
+        "application": application.name,
+        "home": application.home,
+        "kubectl": _kubectl(cluster),
+        "velero": f"velero {_access(cluster, context='--kubecontext')}--namespace={cluster.velero_namespace}",
+        "velero_namespace": cluster.velero_namespace,
+        "storage_location": cluster.storage_location,
+        "namespaces": ",".join(application.namespaces),
+        "backups_url": region.backups.url,
+        "evidence": str(site.evidence.directory),
+        "cluster_uid": cluster.uid,
+        "channel": site.slack.channel if site.slack else "the incident channel",
+    }
+    return Values(single, (_namespaces(application), _probes(application), *_stores(site, application)))
+
+
+def _kubectl(cluster: Cluster) -> str:
+    return f"kubectl {_access(cluster, context='--context')}".strip()
+
+
+def _access(cluster: Cluster, *, context: str) -> str:
+    parts = []
+    if cluster.kubeconfig is not None:
+        parts.append(f"--kubeconfig={shlex.quote(str(cluster.kubeconfig))}")
+    if cluster.context is not None:
+        parts.append(f"{context}={shlex.quote(cluster.context)}")
+    return "".join(f"{part} " for part in parts)
+
+
+def _namespaces(application: Application) -> Rows:
+    return Rows(frozenset({"namespace"}), tuple({"namespace": n} for n in application.namespaces))
+
+
+def _probes(application: Application) -> Rows:
+    rows = tuple(
+        {
+            "probe_url": shlex.quote(probe.url),
+            "probe_path": "/" + probe.url.partition("://")[2].partition("/")[2],
+            "probe_answer": f"{probe.status} {json.dumps(probe.json_equals) if probe.json_equals else ''}".strip(),
+        }
+        for probe in application.probes
+    )
+    return Rows(frozenset({"probe_url", "probe_path", "probe_answer"}), rows)
+
+
+def _stores(site: Site, application: Application) -> Iterator[Rows]:
+    gated = application.gate.services if application.gate else ()
+    workloads = tuple(
+        {"service": w.service, "service_namespace": w.namespace, "service_port": str(w.port)}
+        for w in application.workloads
+    )
+    yield Rows(frozenset({"service", "service_namespace", "service_port"}), workloads)
+    gates = tuple({f"gated_{key}": value for key, value in w.items()} for w in workloads if w["service"] in gated)
+    yield Rows(frozenset({"gated_service", "gated_service_namespace", "gated_service_port"}), gates)
+    files = tuple(
+        {
+            "claim": f.claim,
+            "files_namespace": f.namespace,
+            "files_selector": f.selector,
+            "files_container": f.container,
+            "files_path": f.path,
+        }
+        for f in application.files
+    )
+    yield Rows(frozenset({"claim", "files_namespace", "files_selector", "files_container", "files_path"}), files)
+    tables = tuple(
+        {
+            "table": table.name,
+            "key": table.key,
+            "psql": f"psql --host={d.host} --port={d.port} --username={d.user} --dbname={d.database}",
+        }
+        for rows in application.rows
+        for d in (site.database(rows.database),)
+        for table in rows.tables
+    )
+    yield Rows(frozenset({"table", "key", "psql"}), tables)
+
+
+def fill(text: str, values: Values) -> str:
+    """Each line with its names replaced; repeated for a name that has several values, left out when it has none.
+
+    Raises:
+        Refused: a name that no site has.
+    """
+    return "".join(line for raw in text.splitlines(keepends=True) for line in _filled(raw, values))
+
+
+def _filled(line: str, values: Values) -> Iterator[str]:
+    names = set(NAME.findall(line))
+    known = values.single.keys() | {key for rows in values.repeated for key in rows.keys}
+    if unknown := names - known:
+        raise Refused(
+            f"the runbook asks for {', '.join(sorted(unknown))}, which no site has",
+            f"it may ask for: {', '.join(sorted(known))}",
+        )
+    for rows in values.repeated:
+        if names & rows.keys:
+            yield from (_replaced(line, {**values.single, **row}) for row in rows.rows)
+            return
+    yield _replaced(line, values.single)
+
+
+def _replaced(line: str, values: Mapping[str, str]) -> str:
+    return NAME.sub(lambda found: values[found[1]], line)

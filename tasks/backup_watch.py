@@ -1,0 +1,128 @@
+"""Watches each cluster's backups: the files of the volumes are recorded while a backup is taken and when it ends.
+
+Velero reads the files some time in between. So a file that is equal in both records must be in the backup like that.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from runbooks.errors import RecoveryError
+from runbooks.records import BackupState, FileManifest
+from runbooks.site import Application, Files, Region, Site
+from tasks import files
+from tasks.cases import save
+from tasks.clients import kubernetes
+from tasks.clients.kubernetes import Api
+
+LOG = logging.getLogger("dr.observer")
+BACKUP = ("velero.io/v1", "Backup")
+NOT_BEGUN = {"", "New", "Queued", "ReadyToStart"}
+ENDED = {"Completed", "PartiallyFailed", "Failed", "FailedValidation", "Deleting"}
+POLL = timedelta(seconds=1)
+
+
+@dataclass
+class _Followed:
+    """One backup that was seen before Velero began to read."""
+
+    name: str
+    uid: str
+    files: tuple[Files, ...]
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+def parts(site: Site, where: Path, stop: threading.Event) -> list[tuple[str, Callable[[], None]]]:
+    """One part of the observer for each region in which an application has files."""
+    found: list[tuple[str, Callable[[], None]]] = []
+    for region in site.regions:
+        mine = tuple(a for a in site.applications if a.home == region.name and a.files)
+        if mine:
+            watch = _Watch(region, mine, where, stop)
+            found.append((f"backups of region {region.name}", watch.run))
+    return found
+
+
+class _Watch:
+    def __init__(
+        self, region: Region, applications: tuple[Application, ...], where: Path, stop: threading.Event
+    ) -> None:
+        self._region, self._applications, self._where, self._stop = region, applications, where, stop
+        self._known: dict[str, _Followed | None] = {}
+        self._has_looked = False
+        self._problem: str | None = None
+
+    def run(self) -> None:
+        """Look every second; a cluster that is away is asked again, and said once."""
+        while not self._stop.is_set():
+            try:
+                with kubernetes.connect(self._region.cluster) as api:
+                    while not self._stop.is_set():
+                        self._look(api)
+                        self._stop.wait(POLL.total_seconds())
+            except RecoveryError as error:
+                self._say(error.problem)
+                self._stop.wait(POLL.total_seconds())
+
+    def _say(self, problem: str | None) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            LOG.warning("region %s: %s", self._region.name, problem or "answers again")
+
+    def _look(self, api: Api) -> None:
+        listed = api.list(*BACKUP, namespace=self._region.cluster.velero_namespace)
+        self._say(None)
+        for backup in listed:
+            uid = str(backup["metadata"]["uid"])
+            phase = str(backup.get("status", {}).get("phase", ""))
+            if uid not in self._known:
+                self._known[uid] = self._begin(backup, phase)
+            followed = self._known[uid]
+            if followed is not None and phase in ENDED:
+                followed.ended.set()
+        self._forget({str(b["metadata"]["uid"]) for b in listed})
+        self._has_looked = True
+
+    def _begin(self, backup: dict[str, Any], phase: str) -> _Followed | None:
+        """Follow it, unless Velero may have read files before we looked: then nothing is known for sure."""
+        wanted = self._files(backup)
+        is_early = phase in NOT_BEGUN or (self._has_looked and phase not in ENDED)
+        if not wanted or not is_early:
+            return None
+        followed = _Followed(backup["metadata"]["name"], str(backup["metadata"]["uid"]), wanted)
+        threading.Thread(target=self._follow, args=(followed,), name=followed.name, daemon=True).start()
+        return followed
+
+    def _files(self, backup: dict[str, Any]) -> tuple[Files, ...]:
+        included = set(backup.get("spec", {}).get("includedNamespaces") or ["*"])
+        return tuple(f for a in self._applications for f in a.files if included & {"*", f.namespace})
+
+    def _forget(self, listed: set[str]) -> None:
+        for uid in self._known.keys() - listed:
+            gone = self._known.pop(uid)
+            if gone is not None:
+                gone.ended.set()
+
+    def _follow(self, backup: _Followed) -> None:
+        try:
+            started = self._manifests(backup)
+            while not backup.ended.wait(POLL.total_seconds()):
+                if self._stop.is_set():
+                    return
+            ended = self._manifests(backup)
+        except RecoveryError as error:
+            LOG.warning("backup %s: its files were not recorded: %s", backup.name, error.problem)
+            return
+        state = BackupState(backup=backup.name, uid=backup.uid, started=started, ended=ended)
+        self._where.mkdir(parents=True, exist_ok=True)
+        save(self._where / f"{backup.name}.json", state.model_dump_json())
+
+    def _manifests(self, backup: _Followed) -> tuple[FileManifest, ...]:
+        with kubernetes.connect(self._region.cluster) as api:
+            return tuple(files.manifest(api, one) for one in backup.files)

@@ -1,0 +1,21 @@
+"""What is put away at the end of a run, in order. Each step is tried, whatever became of the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from runbooks.errors import Aborted
+from runbooks.records import Ended
+from tasks import locks, net, probes, protection, velero
+from tasks.cases import Case
+
+
+def steps(case: Case, ended: Ended, failure: BaseException | None) -> Iterator[tuple[str, Callable[[], object]]]:
+    """An aborted or crashed run is going to be resumed: it only lets go of the lock."""
+    if not isinstance(failure, Aborted) and ended != "crashed":
+        yield "net.put_away", lambda: net.put_away(case, recovered=failure is None)
+        if case.is_broken():
+            yield "velero.save_results", lambda: velero.save_results(case)
+            yield "protection.check", lambda: protection.check(case)
+    yield "probes.end_observer", lambda: probes.end_observer(case)
+    yield "locks.release", lambda: locks.release(case)

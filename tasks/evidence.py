@@ -1,0 +1,86 @@
+"""The copy of a run's evidence in a store outside every region, made beside the run.
+
+A store that is away delays nothing but a write intent, and that by 2 s once: after that the run goes on without.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+from runbooks.errors import RecoveryError
+from runbooks.journal import Journal
+from runbooks.site import Bucket
+from tasks import object_store
+
+LOG = logging.getLogger("dr")
+PRIVATE = (".held",)
+
+
+class Mirror:
+    """Uploads the journal as it grows, newest state first; one thread, started by the first push."""
+
+    def __init__(self, bucket: Bucket, journal: Journal, run_id: str) -> None:
+        self._bucket = bucket
+        self._journal = journal
+        self.prefix = f"runs/{run_id}"
+        self._wanted = threading.Event()
+        self._changed = threading.Condition()
+        self._sent_seq = 0
+        self._patient = True
+        self._ended = False
+        self._thread: threading.Thread | None = None
+        self.problem: str | None = None
+
+    def push(self) -> None:
+        """The journal has grown; returns at once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._upload_forever, name="evidence", daemon=True)
+            self._thread.start()
+        self._wanted.set()
+
+    def push_now(self, within: timedelta) -> None:
+        """Wait until all that the journal holds now has been sent; give up for good after one failure."""
+        self.push()
+        upto = len(self._journal.entries)
+        if not self._patient:
+            return
+        with self._changed:
+            self._patient = self._changed.wait_for(lambda: self._sent_seq >= upto, timeout=within.total_seconds())
+
+    def _upload_forever(self) -> None:
+        while not self._ended:
+            self._wanted.wait()
+            self._wanted.clear()
+            self._upload_once()
+
+    def _upload_once(self) -> None:
+        upto = len(self._journal.entries)
+        try:
+            object_store.connect(self._bucket).put(f"{self.prefix}/journal.jsonl", self._journal.path.read_bytes())
+        except (RecoveryError, OSError) as error:
+            self.problem = str(error)
+            return
+        self.problem = None
+        with self._changed:
+            self._sent_seq = upto
+            self._patient = True
+            self._changed.notify_all()
+
+    def send_all(self, directory: Path) -> None:
+        """Send every file of the run.
+
+        Raises:
+            Unavailable: the store did not answer in time; the files stay here and are sent by the next run.
+            Refused: the store's rights do not allow it.
+        """
+        store = object_store.connect(self._bucket)
+        for path in sorted(directory.iterdir()):
+            if path.is_file() and not path.name.startswith("."):
+                store.put(f"{self.prefix}/{path.name}", path.read_bytes())
+
+    def end(self) -> None:
+        self._ended = True
+        self._wanted.set()

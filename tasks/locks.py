@@ -1,0 +1,120 @@
+"""One run at a time on an application: a Lease in its cluster, and an object in the evidence store.
+
+Both, since each may be what the disaster took: the Lease ends by itself when the runner dies, the object outlives the
+cluster. Prefect's concurrency limits are no lock: they do not know of a run that was started without Prefect.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from runbooks.errors import Refused
+from runbooks.model import Instant, Model, now
+from tasks import leases, object_store
+from tasks.cases import Case
+from tasks.steps import every_attempt
+from tasks.stored import Changed, Exists, Object, Store
+
+
+class Held(Model):
+    """What lies in the evidence store while a run holds the lock; `run_id` null: released."""
+
+    run_id: str | None
+    host: str
+    pid: int
+    began: int | None
+    at: Instant
+
+
+def key(case: Case) -> str:
+    return f"locks/{case.site.name}/{case.application.name}.json"
+
+
+@every_attempt
+def acquire(case: Case) -> None:
+    """This run holds the lock, or goes on holding it.
+
+    Raises:
+        Refused: another run holds it and is alive, or is dead and --take-over was not given.
+    """
+    if case.attempt.dry_run:
+        return
+    name = case.application.name
+    lease = leases.holder(case.cluster, name)
+    if lease is not None and lease.run_id != case.run_id:
+        _may_take_over(case, lease.run_id, "its lease is being renewed" if lease.is_alive else None)
+    _hold_object(case, _lease_is_alive(lease))
+    leases.take(case.cluster, name, case.run_id)
+    case.lease = leases.Renewal(case.cluster, name, case.run_id)
+
+
+def _lease_is_alive(lease: leases.Holder | None) -> str | None:
+    return lease.run_id if lease is not None and lease.is_alive else None
+
+
+def _may_take_over(case: Case, other: str, alive: str | None) -> None:
+    if alive is not None:
+        raise Refused(
+            f"run {other} works on {case.application.name} ({alive})",
+            f"wait for it, or end it: its report is at dr reports show {other}",
+        )
+    if not case.attempt.take_over:
+        raise Refused(
+            f"run {other} holds {case.application.name}; its process is gone, but it did not finish",
+            f"go on with it (--run-id {other}), or leave it for good with --take-over",
+        )
+    case.event(f"took over from run {other}, whose process is gone")
+
+
+def _hold_object(case: Case, alive: str | None) -> None:
+    store = object_store.connect(case.site.evidence.store)
+    mine = Held(run_id=case.run_id, host=socket.gethostname(), pid=os.getpid(), began=_began(os.getpid()), at=now())
+    found = store.get(key(case))
+    try:
+        if found is None:
+            store.put_if_absent(key(case), mine.model_dump_json().encode())
+            return
+        held = Held.model_validate_json(found.body)
+        if held.run_id not in (None, case.run_id):
+            _may_take_over(case, str(held.run_id), _is_alive(held, alive))
+        store.put_if_match(key(case), mine.model_dump_json().encode(), found.etag)
+    except (Exists, Changed) as error:
+        raise Refused(
+            f"another run took the lock of {case.application.name} at the same moment",
+            "see dr reports list for the run that is in progress",
+        ) from error
+
+
+def _is_alive(held: Held, lease: str | None) -> str | None:
+    """What proves that the holder lives: its lease, or its process on this host. Nothing: it is dead."""
+    if held.run_id == lease:
+        return "its lease is being renewed"
+    if held.host == socket.gethostname() and held.began is not None and held.began == _began(held.pid):
+        return f"its process {held.pid} runs on this host"
+    return None
+
+
+def _began(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot: pids are used again, this with it is not. None: none runs."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return None
+
+
+def release(case: Case) -> None:
+    """Nobody holds the lock, unless another run has taken it over."""
+    if case.lease is not None:
+        case.lease.end()
+    store = object_store.connect(case.site.evidence.store)
+    found = store.get(key(case))
+    if found is not None and Held.model_validate_json(found.body).run_id == case.run_id:
+        _give_up(store, key(case), found)
+    leases.release(case.cluster, case.application.name, case.run_id)
+
+
+def _give_up(store: Store, where: str, found: Object) -> None:
+    nobody = Held.model_validate_json(found.body).model_copy(update={"run_id": None, "at": now()})
+    store.put_if_match(where, nobody.model_dump_json().encode(), found.etag)

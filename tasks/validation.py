@@ -1,0 +1,205 @@
+"""Is it back? Every comparison becomes checks; a check that could not be made is red.
+
+All comparisons are made before anything is judged, so that the report names every difference and not the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from runbooks import compare
+from runbooks.compare import Comparison
+from runbooks.errors import RecoveryError
+from runbooks.model import Instant, Model
+from runbooks.records import BackupState, Check, CheckStatus, FileManifest, KubeObject, RowsState, State, StoreLoss
+from tasks import cluster_state, gate, probes
+from tasks.cases import Case
+from tasks.clients import kubernetes
+from tasks.steps import step
+from tasks.velero import BackupRecord
+
+T = TypeVar("T")
+SHOWN = 50
+
+
+class Compared(Model):
+    """How much was compared, and how much differed."""
+
+    compared: int
+    differences: int
+
+
+@step
+def compare_objects(case: Case) -> Compared:
+    """Records the state after, and compares every object with the backup: after must equal backup."""
+    backup = case.load("backup", BackupRecord)
+    before = case.load("before", State)
+    after = cluster_state.record_after(case)
+    total = Compared(compared=0, differences=0)
+    for snapshot in after.namespaces:
+        expected = [o for o in backup.objects if _lives_in(o, snapshot.namespace)]
+        found = compare.objects(expected, snapshot.objects)
+        _note(case, f"objects of namespace {snapshot.namespace}", f"as in backup {backup.backup.name}", found)
+        old = next(s for s in before.namespaces if s.namespace == snapshot.namespace)
+        recreated = compare.identities(old, snapshot, deleted=case.is_broken())
+        _note(case, f"identities in namespace {snapshot.namespace}", "recreated, nothing left over", recreated)
+        case.checks([_listable(snapshot.namespace, old.unlistable, snapshot.unlistable)])
+        total = _sum(total, found)
+    return total
+
+
+def _lives_in(thing: KubeObject, namespace: str) -> bool:
+    if thing.kind == "Namespace":
+        return thing.name == namespace
+    metadata = thing.body["metadata"]
+    return isinstance(metadata, dict) and metadata.get("namespace") == namespace
+
+
+def _listable(namespace: str, before: tuple[str, ...], after: tuple[str, ...]) -> Check:
+    """A kind that could be listed before and not after was not compared."""
+    missing = sorted(set(after) - set(before))
+    return Check(
+        name=f"kinds listable in namespace {namespace}",
+        expected="all that were before",
+        observed="all" if not missing else f"not {', '.join(missing)}",
+        status=CheckStatus.PASSED if not missing else CheckStatus.NOT_RUN,
+    )
+
+
+@step
+def compare_files(case: Case) -> Compared:
+    """Compares every file of each volume with what the observer saw while the backup was taken."""
+    backup = case.load("backup", BackupRecord)
+    before = case.load("before", State)
+    after = {m.store: m for m in case.load("after", State).files}
+    restored = _restore_began(case)
+    total = Compared(compared=0, differences=0)
+    for files in case.application.files:
+        name = f"files of {files.store}"
+        if files.store not in after:
+            case.checks([_not_run(name, "checksums of every file", "the files could not be listed after the restore")])
+            continue
+        found = compare.files(
+            _state_of(backup.state, files.store),
+            next((m for m in before.files if m.store == files.store), None),
+            backup_started_at=backup.backup.started_at,
+            restored_at=restored,
+            after=after[files.store],
+        )
+        _note(case, name, f"as in backup {backup.backup.name}", found)
+        total = _sum(total, found)
+    return total
+
+
+def _restore_began(case: Case) -> Instant:
+    """A pod may write as soon as its volume is back, long before all are seen ready: such new files are no harm."""
+    begun = (e.at for e in case.journal.of("write") if e.step == "velero.restore")
+    return next(begun, None) or case.clock("restored")
+
+
+def _state_of(state: BackupState | None, store: str) -> BackupState | None:
+    """The part about one store, or None when the observer did not see it."""
+    if state is None:
+        return None
+    started = tuple(m for m in state.started if m.store == store)
+    ended = tuple(m for m in state.ended if m.store == store)
+    return state.model_copy(update={"started": started, "ended": ended}) if started and ended else None
+
+
+@step
+def compare_rows(case: Case) -> Compared:
+    """Compares the rows up to the keys that were recorded before: they must be there, unchanged."""
+    before = case.load("before", State).rows
+    after = {r.store: r for r in case.load("after", State).rows}
+    total = Compared(compared=0, differences=0)
+    for old in before:
+        if old.store not in after:
+            case.checks([_not_run(old.store, "rows as before", "the database did not answer")])
+            continue
+        found = compare.rows(old, after[old.store])
+        _note(case, old.store, "rows as before, up to the keys recorded then", found)
+        total = _sum(total, found)
+    return total
+
+
+@step
+def ask_inside(case: Case) -> None:
+    """Asks each pod of each Service the site's questions, through the API server: no client needs to be let in."""
+    with kubernetes.connect(case.cluster) as api:
+        checks = _made(case, "pods answer from inside", lambda: probes.ask_pods(api, case.application, case.within("validate")))
+    case.checks(checks)
+    case.must_be_green()
+
+
+@step
+def ask_outside(case: Case) -> None:
+    """Asks as a client does; a wrong answer closes the gate again. All green: validated."""
+    checks = _made(case, "answers from outside", lambda: probes.ask_outside(case))
+    case.checks(checks)
+    try:
+        case.must_be_green()
+    except RecoveryError:
+        gate.close(case)
+        raise
+    case.clock("validated")
+
+
+@step
+def count_loss(case: Case) -> tuple[StoreLoss, ...]:
+    """What is missing for good, store by store, counted by the observer's markers."""
+    stores = (*probes.count_loss(case), *(_objects_lost(case, n) for n in case.application.namespaces))
+    case.note("stores", stores=[s.model_dump(mode="json") for s in stores])
+    return stores
+
+
+def _objects_lost(case: Case, namespace: str) -> StoreLoss:
+    """0 if the namespace was as in the backup, else everything since the backup began."""
+    record = case.load("backup", BackupRecord)
+    before = next(s for s in case.load("before", State).namespaces if s.namespace == namespace)
+    lost = compare.loss(before.objects, [o for o in record.objects if _lives_in(o, namespace)])
+    fault, began = case.clock_of("fault"), record.backup.started_at
+    since = None if began is None else ((fault or case.journal.entries[0].at) - began).total_seconds()
+    return StoreLoss(
+        name=f"cluster_objects:{namespace}",
+        rpo_seconds=0.0 if not lost.differences else (since if fault else None),
+        bound_seconds=since,
+        lost=len(lost.differences),
+        given_up=None,
+        backup=record.summary(),
+    )
+
+
+def _note(case: Case, name: str, expected: str, found: Comparison) -> None:
+    """One check for the whole, and one for each difference, so that the report names it."""
+    count = len(found.differences)
+    whole = Check(
+        name=name,
+        expected=expected,
+        observed=f"{found.compared} compared, {count} different",
+        status=CheckStatus.FAILED if count else CheckStatus.PASSED,
+    )
+    named = [
+        Check(name=d.where, expected=d.expected, observed=d.observed, status=CheckStatus.FAILED)
+        for d in found.differences[:SHOWN]
+    ]
+    case.checks([whole, *named], list(found.weakly_checked))
+
+
+def _made(case: Case, name: str, make: Callable[[], list[Check]]) -> list[Check]:
+    try:
+        return make()
+    except RecoveryError as error:
+        return [_not_run(name, "an answer", error.problem)]
+
+
+def _not_run(name: str, expected: str, why: str) -> Check:
+    return Check(name=name, expected=expected, observed=why, status=CheckStatus.NOT_RUN)
+
+
+def _sum(total: Compared, found: Comparison) -> Compared:
+    return Compared(
+        compared=total.compared + found.compared, differences=total.differences + len(found.differences)
+    )
+
+

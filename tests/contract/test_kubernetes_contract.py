@@ -1,0 +1,403 @@
+"""What the fake API server and the real one do alike: objects, refusals, watches, pods."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.contract.client import JSON_PATCH, MERGE, Client, wait
+from tests.contract.conftest import Ground, is_ready, web
+
+FINALIZER = "contract.example/hold"
+DEPLOYMENT: dict[str, Any] = {
+    "metadata": {"name": "web", "labels": {"app": "web"}},
+    "spec": {
+        "replicas": 2,
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": web(None)},
+    },
+}
+
+
+def config_map(name: str, **data: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "labels": {"for": "contract"}}, "data": data}
+
+
+@pytest.fixture(scope="module")
+def maps(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/configmaps"
+
+
+def test_discovery(ground: Ground) -> None:
+    """Resources carry verbs; subresources have a slash in their name; what cannot be listed says so."""
+    core = {one["name"]: one for one in ground.client.get("/api/v1")["resources"]}
+    assert {"get", "list", "watch", "create", "delete", "patch"} <= set(core["configmaps"]["verbs"])
+    assert core["pods"]["namespaced"]
+    assert not core["namespaces"]["namespaced"]
+    assert "deletecollection" not in core["namespaces"]["verbs"]
+    assert core["bindings"]["verbs"] == ["create"]
+    assert core["pods/exec"]["kind"]
+    assert core["pods"]["shortNames"] == ["po"]
+    groups = {one["name"]: one["preferredVersion"]["groupVersion"] for one in ground.client.get("/apis")["groups"]}
+    assert {"apps", "batch", "policy", "velero.io", "events.k8s.io", "discovery.k8s.io"} <= set(groups)
+    velero = ground.client.get(f"/apis/{groups['velero.io']}")["resources"]
+    assert {"backups", "restores", "downloadrequests", "podvolumebackups"} <= {one["name"] for one in velero}
+    assert "backups/status" not in {one["name"] for one in velero}, "Velero's status is written like any field"
+
+
+def test_nobody(ground: Ground) -> None:
+    """Without a valid token: 401 and a Status."""
+    answer = ground.client.ask_as("nobody", "/api/v1/namespaces")
+    assert (answer.status_code, answer.json()["reason"]) == (401, "Unauthorized")
+
+
+def test_created(ground: Ground, maps: str) -> None:
+    """201 with what the server adds; a second time 409 AlreadyExists."""
+    made = ground.client.expect(201, "POST", maps, config_map("created", a="1"))
+    meta = made["metadata"]
+    assert (made["kind"], made["apiVersion"]) == ("ConfigMap", "v1")
+    assert meta["uid"]
+    assert int(meta["resourceVersion"])
+    assert meta["creationTimestamp"].endswith("Z")
+    assert meta["managedFields"]
+    assert "generation" not in meta
+    again = ground.client.expect(409, "POST", maps, config_map("created"))
+    assert (again["kind"], again["status"], again["reason"], again["code"]) == (
+        "Status",
+        "Failure",
+        "AlreadyExists",
+        409,
+    )
+    assert again["message"] == 'configmaps "created" already exists'
+    assert again["details"] == {"name": "created", "kind": "configmaps"}
+
+
+def test_missing(ground: Ground, maps: str) -> None:
+    """404 NotFound, for objects, for namespaces of new objects, and for kinds."""
+    answer = ground.client.expect(404, "GET", f"{maps}/missing")
+    assert (answer["reason"], answer["details"]) == ("NotFound", {"name": "missing", "kind": "configmaps"})
+    nowhere = ground.client.expect(404, "POST", "/api/v1/namespaces/no-such/configmaps", config_map("a"))
+    assert nowhere["message"] == 'namespaces "no-such" not found'
+    ground.client.expect(404, "DELETE", f"{maps}/missing")
+    assert ground.client.ask("GET", "/apis/no.such.group/v1/things").status_code == 404
+    deployment = ground.client.expect(
+        404, "GET", maps.replace("/api/v1", "/apis/apps/v1").replace("configmaps", "deployments/x")
+    )
+    assert deployment["details"] == {"name": "x", "group": "apps", "kind": "deployments"}
+
+
+def test_invalid(ground: Ground, maps: str) -> None:
+    """422 Invalid with the field that is wrong; 400 for what is not an object of this kind."""
+    answer = ground.client.expect(422, "POST", maps, config_map("Not_A_Name"))
+    assert answer["reason"] == "Invalid"
+    assert answer["details"]["causes"][0]["field"] == "metadata.name"
+    assert answer["details"]["kind"] == "ConfigMap"
+    wrong = config_map("wrong") | {"kind": "Secret", "apiVersion": "v1"}
+    assert ground.client.expect(400, "POST", maps, wrong)["reason"] == "BadRequest"
+
+
+def test_patched(ground: Ground, maps: str) -> None:
+    """A merge patch changes what it names, null removes, and nothing to change is no new version."""
+    made = ground.client.expect(201, "POST", maps, config_map("patched", a="1", b="2"))
+    patched = ground.client.expect(200, "PATCH", f"{maps}/patched", {"data": {"a": None, "c": "3"}}, kind=MERGE)
+    assert patched["data"] == {"b": "2", "c": "3"}
+    assert patched["metadata"]["uid"] == made["metadata"]["uid"]
+    assert int(patched["metadata"]["resourceVersion"]) > int(made["metadata"]["resourceVersion"])
+    same = ground.client.expect(200, "PATCH", f"{maps}/patched", {"data": {"c": "3"}}, kind=MERGE)
+    assert same["metadata"]["resourceVersion"] == patched["metadata"]["resourceVersion"]
+
+
+def test_json_patched(ground: Ground, maps: str) -> None:
+    """Tested values first; a test that fails is 422 and changes nothing."""
+    ground.client.expect(201, "POST", maps, config_map("json-patched", a="1"))
+    where = f"{maps}/json-patched"
+    wrong = [{"op": "test", "path": "/data/a", "value": "2"}, {"op": "remove", "path": "/data/a"}]
+    refused = ground.client.expect(422, "PATCH", where, wrong, kind=JSON_PATCH)
+    assert refused["reason"] == "Invalid"
+    right = [{"op": "test", "path": "/data/a", "value": "1"}, {"op": "replace", "path": "/data/a", "value": "2"},
+             {"op": "add", "path": "/metadata/labels/a~1b", "value": "c"}]  # fmt: skip
+    patched = ground.client.expect(200, "PATCH", where, right, kind=JSON_PATCH)
+    assert (patched["data"], patched["metadata"]["labels"]["a/b"]) == ({"a": "2"}, "c")
+    missing = [{"op": "remove", "path": "/data/none"}]
+    assert ground.client.expect(422, "PATCH", where, missing, kind=JSON_PATCH)["code"] == 422
+
+
+def test_conflicting_version(ground: Ground, maps: str) -> None:
+    """An update or a patch that names an old version is 409 Conflict."""
+    made = ground.client.expect(201, "POST", maps, config_map("conflict", a="1"))
+    old = made["metadata"]["resourceVersion"]
+    ground.client.expect(200, "PATCH", f"{maps}/conflict", {"data": {"a": "2"}}, kind=MERGE)
+    refused = ground.client.expect(409, "PUT", f"{maps}/conflict", made)
+    assert (refused["reason"], refused["details"]["name"]) == ("Conflict", "conflict")
+    patch = {"metadata": {"resourceVersion": old}, "data": {"a": "3"}}
+    assert ground.client.expect(409, "PATCH", f"{maps}/conflict", patch, kind=MERGE)["reason"] == "Conflict"
+    assert ground.client.get(f"{maps}/conflict")["data"] == {"a": "2"}
+
+
+def test_deleted_by_uid(ground: Ground, maps: str) -> None:
+    """Another UID is 409 Conflict and deletes nothing; the right one answers with a Status."""
+    made = ground.client.expect(201, "POST", maps, config_map("deleted"))
+    uid = made["metadata"]["uid"]
+    wrong = {"preconditions": {"uid": "00000000-0000-0000-0000-000000000000"}}
+    refused = ground.client.expect(409, "DELETE", f"{maps}/deleted", wrong)
+    assert refused["reason"] == "Conflict"
+    assert uid in refused["message"]
+    done = ground.client.expect(200, "DELETE", f"{maps}/deleted", {"preconditions": {"uid": uid}})
+    assert (done["kind"], done["status"]) == ("Status", "Success")
+    assert done["details"] == {"name": "deleted", "kind": "configmaps", "uid": uid}
+    assert ground.client.gone(f"{maps}/deleted")
+
+
+def test_dry_run(ground: Ground, maps: str) -> None:
+    """It is checked, answered, and not done."""
+    made = ground.client.expect(201, "POST", maps, config_map("dry", a="1"), dryRun="All")
+    assert made["metadata"]["uid"]
+    assert ground.client.gone(f"{maps}/dry")
+    ground.client.expect(422, "POST", maps, config_map("Not_A_Name"), dryRun="All")
+    ground.client.expect(201, "POST", maps, config_map("wet"))
+    ground.client.expect(200, "DELETE", f"{maps}/wet", dryRun="All")
+    assert not ground.client.gone(f"{maps}/wet")
+
+
+def test_listed(ground: Ground, namespace: str, maps: str) -> None:
+    """By labels and fields, by pages; items of built-in lists do not name their kind, custom ones do."""
+    for number in range(3):
+        labels = {"number": str(number), "listed": "yes"}
+        ground.client.expect(201, "POST", maps, {"metadata": {"name": f"list-{number}", "labels": labels}})
+
+    def names(**query: Any) -> list[str]:
+        return [one["metadata"]["name"] for one in ground.client.get(maps, **query)["items"]]
+
+    found = ground.client.get(maps, labelSelector="listed=yes")
+    assert found["kind"] == "ConfigMapList"
+    assert int(found["metadata"]["resourceVersion"])
+    assert "kind" not in found["items"][0]
+    assert names(labelSelector="listed=yes") == ["list-0", "list-1", "list-2"]
+    assert names(labelSelector="number in (0, 2),listed") == ["list-0", "list-2"]
+    assert names(labelSelector="listed,number!=1") == ["list-0", "list-2"]
+    assert names(labelSelector="listed,number notin (0,1)") == ["list-2"]
+    assert names(fieldSelector="metadata.name=list-1") == ["list-1"]
+    page = ground.client.get(maps, labelSelector="listed=yes", limit=2)
+    rest = ground.client.get(maps, labelSelector="listed=yes", limit=2, **{"continue": page["metadata"]["continue"]})
+    assert [len(page["items"]), len(rest["items"])] == [2, 1]
+    locations = ground.client.get("/apis/velero.io/v1/namespaces/velero/backupstoragelocations")
+    assert locations["items"][0]["kind"] == "BackupStorageLocation"
+    assert ground.client.get("/apis/velero.io/v1/restores", labelSelector="none=such")["items"] == []
+
+
+def test_watched(ground: Ground, maps: str) -> None:
+    """From a version on: what happened since, in order, each with the version it made; others are not shown."""
+    version = ground.client.get(maps)["metadata"]["resourceVersion"]
+    for name in ("watched", "other"):
+        ground.client.expect(201, "POST", maps, config_map(name, a="1"))
+    ground.client.expect(200, "PATCH", f"{maps}/watched", {"data": {"a": "2"}}, kind=MERGE)
+    ground.client.expect(200, "DELETE", f"{maps}/watched")
+    where = {"resourceVersion": version, "fieldSelector": "metadata.name=watched"}
+    with ground.client.watching(maps, **where) as events:
+        seen = [next(events) for _ in range(3)]
+    assert [one["type"] for one in seen] == ["ADDED", "MODIFIED", "DELETED"]
+    assert [one["object"]["data"]["a"] for one in seen] == ["1", "2", "2"]
+    versions = [int(one["object"]["metadata"]["resourceVersion"]) for one in seen]
+    assert versions == sorted(set(versions))
+    assert seen[0]["object"]["kind"] == "ConfigMap"
+
+
+def test_watched_from_the_present(ground: Ground, maps: str) -> None:
+    """Without a version it begins with what is there; it ends by itself after timeoutSeconds."""
+    ground.client.expect(201, "POST", maps, config_map("present"))
+    began = time.monotonic()
+    with ground.client.watching(maps, fieldSelector="metadata.name=present", timeoutSeconds=1) as events:
+        seen = [one["type"] for one in events]
+    assert seen == ["ADDED"]
+    assert 0.5 < time.monotonic() - began < 10
+
+
+def test_selected_while_watched(ground: Ground, maps: str) -> None:
+    """An object that gets the label is ADDED, one that loses it DELETED."""
+    ground.client.expect(201, "POST", maps, config_map("moving"))
+    version = ground.client.get(maps)["metadata"]["resourceVersion"]
+    for label in ("in", None):
+        ground.client.expect(200, "PATCH", f"{maps}/moving", {"metadata": {"labels": {"side": label}}}, kind=MERGE)
+    with ground.client.watching(maps, resourceVersion=version, labelSelector="side=in") as events:
+        assert [next(events)["type"] for _ in range(2)] == ["ADDED", "DELETED"]
+
+
+def pods_of(client: Client, namespace: str, selector: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.get(f"/api/v1/namespaces/{namespace}/pods", labelSelector=selector)["items"]
+    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def addresses(client: Client, namespace: str, service: str) -> list[str]:
+    """What a Service's ready endpoints point to."""
+    where = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    slices = client.get(where, labelSelector=f"kubernetes.io/service-name={service}")["items"]
+    found = [end for one in slices for end in one["endpoints"] or [] if end["conditions"]["ready"]]
+    return sorted(end["targetRef"]["name"] for end in found)
+
+
+def test_deployment_and_gate(ground: Ground) -> None:
+    """Deployment → ReplicaSet → ready pods → endpoints; one more key in the Service's selector empties them."""
+    client, namespace = ground.client, ground.namespace()
+    deployments = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    made = client.expect(201, "POST", deployments, DEPLOYMENT)
+    assert made["metadata"]["generation"] == 1
+    assert made["spec"]["progressDeadlineSeconds"] == 600
+    services = f"/api/v1/namespaces/{namespace}/services"
+    ports = [{"port": 80, "targetPort": 8080}]
+    service = {"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": ports}}
+    assert client.expect(201, "POST", services, service)["spec"]["clusterIP"]
+    wait(lambda: len(addresses(client, namespace, "web")) == 2, "two endpoints")
+    shown = wait(lambda: _settled(client.get(f"{deployments}/web")), "the Deployment's status")
+    assert shown["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "1"
+    [replica_set] = client.get(f"/apis/apps/v1/namespaces/{namespace}/replicasets")["items"]
+    assert replica_set["metadata"]["ownerReferences"][0]["uid"] == made["metadata"]["uid"]
+    pods = pods_of(client, namespace, "app=web")
+    assert [pod["metadata"]["name"] for pod in pods] == addresses(client, namespace, "web")
+    for pod in pods:
+        assert pod["metadata"]["ownerReferences"][0]["uid"] == replica_set["metadata"]["uid"]
+        assert "pod-template-hash" in pod["metadata"]["labels"]
+        assert pod["status"]["phase"] == "Running"
+        assert pod["spec"]["nodeName"]
+        assert pod["status"]["containerStatuses"][0]["imageID"]
+    gate = {"spec": {"selector": {"dr-runbooks/gate": "closed"}}}
+    client.expect(200, "PATCH", f"{services}/web", gate, kind=MERGE)
+    wait(lambda: addresses(client, namespace, "web") == [], "no endpoints")
+    opened = [{"op": "remove", "path": "/spec/selector/dr-runbooks~1gate"}]
+    client.expect(200, "PATCH", f"{services}/web", opened, kind=JSON_PATCH)
+    wait(lambda: len(addresses(client, namespace, "web")) == 2, "two endpoints again")
+
+
+def _settled(deployment: dict[str, Any]) -> dict[str, Any] | None:
+    status = deployment.get("status", {})
+    current = status.get("observedGeneration") == deployment["metadata"]["generation"]
+    return deployment if current and status.get("availableReplicas") == 2 else None
+
+
+def test_pod_comes_back(ground: Ground) -> None:
+    """A deleted pod of a Deployment is replaced by another; grace 0 takes it away at once."""
+    client, namespace = ground.client, ground.namespace()
+    client.expect(201, "POST", f"/apis/apps/v1/namespaces/{namespace}/deployments", DEPLOYMENT)
+    old = wait(lambda: _two_ready(pods_of(client, namespace, "app=web")), "two pods")
+    name = old[0]["metadata"]["name"]
+    where = f"/api/v1/namespaces/{namespace}/pods/{name}"
+    client.expect(200, "DELETE", where, {"gracePeriodSeconds": 0, "preconditions": {"uid": old[0]["metadata"]["uid"]}})
+    wait(lambda: client.gone(where), "the pod's end", 5)
+    new = wait(lambda: _two_ready(pods_of(client, namespace, "app=web")), "two pods again")
+    assert name not in {pod["metadata"]["name"] for pod in new}
+
+
+def _two_ready(pods: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    return pods if len(pods) == 2 and all(map(is_ready, pods)) else None
+
+
+def test_exec(ground: Ground, namespace: str) -> None:
+    """Output, error output and exit code of a command; refusals with their codes."""
+    pod = ground.pod(namespace, "exec")
+    for protocol in ("v4.channel.k8s.io", "v5.channel.k8s.io,v4.channel.k8s.io"):
+        ran = ground.client.run(pod, "sh", "-c", "echo out; echo err >&2; exit 3", protocols=protocol)
+        assert (ran.stdout, ran.stderr) == (b"out\n", b"err\n")
+        assert ran.status["reason"] == "NonZeroExitCode"
+        assert ran.status["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
+    assert ground.client.run(pod, "true").status == {"metadata": {}, "status": "Success"}
+    large = ground.client.run(
+        pod, "sh", "-c", "head -c 300000 /dev/zero; head -c 100000 /dev/zero >&2", container="web"
+    )
+    assert (len(large.stdout), len(large.stderr)) == (300_000, 100_000)
+    missing = ground.client.run(pod, "/no/such/program")
+    assert (missing.status["status"], missing.status["reason"]) == ("Failure", "InternalError")
+    assert ground.client.run(pod, "true", container="none").code == 400
+    assert ground.client.run(pod.replace("/exec", "/none"), "true").code == 404
+
+
+def test_proxy(ground: Ground, namespace: str) -> None:
+    """A pod's own answer, status and all; a Status with 503 where nothing listens."""
+    claim = ground.claim(namespace, "proxied")
+    pod = ground.pod(namespace, "proxied", "proxied")
+    assert ground.client.get(claim)["status"]["phase"] == "Bound"
+    directory = ground.directory(namespace, "proxied")
+    assert ground.client.run(pod, "sh", "-c", f"echo hello > {directory}/index.html").status["status"] == "Success"
+    answer = ground.client.ask("GET", f"{pod}:8080/proxy/index.html")
+    assert (answer.status_code, answer.text) == (200, "hello\n")
+    assert ground.client.ask("GET", f"{pod}:8080/proxy/none").status_code == 404
+    refused = ground.client.expect(503, "GET", f"{pod}:8099/proxy/index.html")
+    assert (refused["kind"], refused["reason"]) == ("Status", "ServiceUnavailable")
+    assert ground.client.expect(404, "GET", f"{pod}-none:8080/proxy/")["reason"] == "NotFound"
+
+
+def test_claim_in_use(ground: Ground, namespace: str) -> None:
+    """A deleted claim stays as long as a pod mounts it; its volume goes with it."""
+    client, claim = ground.client, ground.claim(namespace, "used")
+    pod = ground.pod(namespace, "user", "used")
+    bound = client.get(claim)
+    assert bound["metadata"]["finalizers"] == ["kubernetes.io/pvc-protection"]
+    volume = f"/api/v1/persistentvolumes/{bound['spec']['volumeName']}"
+    assert client.get(volume)["spec"]["claimRef"]["uid"] == bound["metadata"]["uid"]
+    changed = {"spec": {"accessModes": ["ReadWriteMany"]}}
+    assert client.expect(422, "PATCH", claim, changed, kind=MERGE)["reason"] == "Invalid"
+    assert client.expect(200, "DELETE", claim)["metadata"]["deletionTimestamp"]
+    assert client.get(claim)["status"]["phase"] == "Bound"
+    client.expect(200, "DELETE", pod, {"gracePeriodSeconds": 0})
+    wait(lambda: client.gone(claim), "the claim's end")
+    wait(lambda: client.gone(volume), "the volume's end")
+
+
+def test_namespace_ends(ground: Ground) -> None:
+    """Terminating, nothing new in it, waiting for finalizers, then gone; a retained volume stays for another claim."""
+    client, namespace = ground.client, ground.namespace(purpose="end")
+    claim = ground.claim(namespace, "kept")
+    pod = ground.pod(namespace, "keeper", "kept")
+    kept = f"{ground.directory(namespace, 'kept')}/kept.txt"
+    assert client.run(pod, "sh", "-c", f"echo kept > {kept}").status["status"] == "Success"
+    volume = f"/api/v1/persistentvolumes/{client.get(claim)['spec']['volumeName']}"
+    retained = client.expect(200, "PATCH", volume, {"spec": {"persistentVolumeReclaimPolicy": "Retain"}}, kind=MERGE)
+    where = f"/api/v1/namespaces/{namespace}"
+    held = config_map("held") | {"metadata": {"name": "held", "finalizers": [FINALIZER]}}
+    client.expect(201, "POST", f"{where}/configmaps", held)
+    uid = client.get(where)["metadata"]["uid"]
+    wrong = {"preconditions": {"uid": retained["metadata"]["uid"]}}
+    refused = client.expect(409, "DELETE", where, wrong)
+    assert refused["reason"] == "Conflict"
+    assert uid in refused["message"]
+    ended = client.expect(200, "DELETE", where, {"preconditions": {"uid": uid}})
+    assert ended["kind"] == "Namespace"
+    assert ended["status"]["phase"] == "Terminating"
+    late = client.expect(403, "POST", f"{where}/configmaps", config_map("late"))
+    assert (late["reason"], late["details"]["causes"][0]["reason"]) == ("Forbidden", "NamespaceTerminating")
+    client.expect(200, "DELETE", where)
+    told = wait(lambda: _held(client, where), "a word about the finalizer")
+    assert told == f"Some content in the namespace has finalizers remaining: {FINALIZER} in 1 resource instances"
+    assert client.get(f"{where}/configmaps/held")["metadata"]["deletionTimestamp"]
+    client.expect(200, "PATCH", f"{where}/configmaps/held", {"metadata": {"finalizers": None}}, kind=MERGE)
+    wait(lambda: client.gone(where), "the namespace's end")
+    assert client.get("/api/v1/pods", fieldSelector=f"metadata.namespace={namespace}")["items"] == []
+    released = wait(lambda: _in_phase(client.get(volume), "Released"), "the release")
+    assert released["metadata"]["uid"] == retained["metadata"]["uid"]
+    _bind_again(ground, volume, released["metadata"]["name"])
+
+
+def _held(client: Client, where: str) -> str | None:
+    """What the namespace says when nothing but our finalizer keeps it."""
+    conditions = {one["type"]: one for one in client.get(where)["status"].get("conditions", [])}
+    assert len(conditions) in (0, 5)
+    told = conditions.get("NamespaceFinalizersRemaining", {})
+    left = conditions.get("NamespaceContentRemaining", {}).get("message")
+    is_ours = left == "Some resources are remaining: configmaps. has 1 resource instances"
+    return str(told["message"]) if is_ours and told["status"] == "True" else None
+
+
+def _in_phase(volume: dict[str, Any], phase: str) -> dict[str, Any] | None:
+    return volume if volume["status"]["phase"] == phase else None
+
+
+def _bind_again(ground: Ground, volume: str, name: str) -> None:
+    """Its data is in a new claim of another namespace."""
+    client, elsewhere = ground.client, ground.namespace()
+    client.expect(200, "PATCH", volume, {"spec": {"claimRef": None}}, kind=MERGE)
+    wait(lambda: _in_phase(client.get(volume), "Available"), "an available volume")
+    claim = ground.claim(elsewhere, "again", volumeName=name)
+    pod = ground.pod(elsewhere, "again", "again")
+    assert client.get(claim)["spec"]["volumeName"] == name
+    assert client.run(pod, "cat", f"{ground.directory(elsewhere, 'again')}/kept.txt").stdout == b"kept\n"
+    client.expect(200, "PATCH", volume, {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}, kind=MERGE)

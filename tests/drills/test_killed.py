@@ -1,0 +1,99 @@
+"""kill -9 at any instant, then the same run id again: it goes on, and does nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from runbooks import documents
+from runbooks.journal import Entry
+from tests.drills.stage import SCENARIO, Stage
+
+STEPS = [s for p in documents.load(SCENARIO).phases if p.name not in ("record", "clean_up") for s in p.steps]
+WRITES = {
+    "lease": ("POST", "/leases"),
+    "safety backup": ("POST", "/backups$"),
+    "volume kept": ("PATCH", "/persistentvolumes/"),
+    "namespace deleted": ("DELETE", "/namespaces/production$"),
+    "gate closed": ("POST", "/configmaps"),
+    "restore": ("POST", "/restores$"),
+    "gate opened": ("PATCH", "/services/"),
+}
+
+
+def has_recovered(drill: Stage, run_id: str) -> None:
+    """Resumed, the run passes: one restore, the first fault, the first state before, nothing done twice."""
+    uid = next((e.data["target"] for e in drill.journal(run_id) if e.kind == "application" and "target" in e.data), None)
+    fault = [e.data["at"] for e in drill.journal(run_id) if e.kind == "clock" and e.data["name"] == "fault"]
+    child = drill.resume(run_id)
+    assert child.wait(90) == 0, child.output[-4000:]
+    report = drill.report(run_id)
+    assert report.verdict == "passed"
+    assert report.ended == "finished"
+    assert len(report.attempts) == 2
+    assert drill.world.repeated_writes() == []
+    assert len([w for w in drill.world.writes() if w.succeeded and w.method == "POST" and w.path.endswith("/restores")]) == 1
+    if fault:
+        assert report.clocks.fault is not None
+        assert [e.data["at"] for e in drill.journal(run_id) if e.kind == "clock" and e.data["name"] == "fault"] == fault
+    if uid is not None:
+        targets = [e.data["target"] for e in drill.journal(run_id) if e.kind == "application" and "target" in e.data]
+        assert all(t == uid for t in targets)
+
+
+def kill_at(drill: Stage, run_id: str, is_there: Callable[[Entry], bool]) -> None:
+    child = drill.start(run_id)
+    drill.wait_for(run_id, child, is_there)
+    child.kill()
+    child.wait()
+
+
+@pytest.mark.parametrize("kind", ["intent", "done"])
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_a_step(drill: Stage, step: str, kind: str) -> None:
+    """Killed when a step has just begun, or is just done: the resumed run recovers."""
+    kill_at(drill, "killed", lambda e: e.kind == kind and e.step == step)
+    has_recovered(drill, "killed")
+
+
+@pytest.mark.parametrize("after_work", [False, True], ids=["before it is done", "done, unanswered"])
+@pytest.mark.parametrize("write", WRITES)
+def test_killed_between_a_write_and_its_answer(drill: Stage, write: str, after_work: bool) -> None:
+    """Whether the cluster has done it or not when the runner dies: it is done once."""
+    method, path = WRITES[write]
+    fault = drill.world.fault("hang", method=method, path=path, after_work=after_work, user="runner")
+    child = drill.start("killed")
+    drill.world.wait_until_held(fault, 30)
+    child.kill()
+    child.wait()
+    drill.world.release()
+    has_recovered(drill, "killed")
+
+
+def test_killed_while_terminating_and_resumed_later(drill: Stage) -> None:
+    """The RTO counts from the first fault, the time in between included."""
+    drill.world.set(termination_seconds=2)
+    kill_at(drill, "killed", lambda e: e.kind == "clock" and e.data["name"] == "fault")
+    drill.world.wait(lambda: drill.namespace_uid() is None, "the namespace gone", 20)
+    has_recovered(drill, "killed")
+    report = drill.report("killed")
+    assert report.actual.rto_seconds is not None
+    assert report.actual.rto_seconds > 2
+
+
+def test_killed_after_each_step_in_turn(drill: Stage) -> None:
+    """One run, killed after every one of its steps, still does everything once and passes."""
+    drill.start("patient")
+    done: set[str] = set()
+    child = drill.children[-1]
+    for step in STEPS:
+        entry = drill.wait_for("patient", child, lambda e, s=step: e.kind == "done" and e.step == s)  # type: ignore[misc]
+        done.add(str(entry.step))
+        child.kill()
+        child.wait()
+        child = drill.resume("patient")
+    assert child.wait(90) == 0, child.output[-4000:]
+    assert done == set(STEPS)
+    assert drill.report("patient").verdict == "passed"
+    assert drill.world.repeated_writes() == []

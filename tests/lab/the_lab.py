@@ -1,0 +1,59 @@
+"""The lab as its tests see it: addresses from `dr lab env`, and an administrator's hands on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+DR = (sys.executable, "-m", "deployments.cli")
+
+
+@dataclass(frozen=True)
+class TheLab:
+    env: dict[str, str]
+
+    def kubectl(self, *argv: str, region: str = "A", stdin: str | None = None, seconds: float = 60) -> str:
+        command = [self.env["KUBECTL"], f"--kubeconfig={self.env[f'KUBECONFIG_{region}']}", *argv]
+        return run(command, stdin=stdin, seconds=seconds)
+
+    def get(self, *argv: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.kubectl("get", "-o", "json", *argv))
+        return found
+
+    def in_orders(self, script: str) -> str:
+        """A shell script in a pod of the application."""
+        return self.kubectl("-n", "production", "exec", "deploy/orders", "--", "sh", "-ec", script)
+
+    def sql(self, statement: str) -> str:
+        return run(["psql", self.env["PGURI_A"], "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statement], seconds=30)
+
+    def dr(self, *argv: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*DR, *argv], cwd=ROOT, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL, check=False
+        )
+
+    def evidence(self, run_id: str) -> Path:
+        return Path(self.env["EVIDENCE"]) / run_id
+
+
+def run(command: list[str], *, stdin: str | None = None, seconds: float) -> str:
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def up(*argv: str) -> TheLab:
+    """The lab, brought up or repaired; it stays up for the next test run and for people."""
+    done = subprocess.run(
+        [*DR, "lab", "up", *argv], cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"}, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, f"the lab does not come up:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    told = run([*DR, "lab", "env"], seconds=60)
+    return TheLab(dict(line.split("=", 1) for line in told.splitlines()))

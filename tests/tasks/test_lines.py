@@ -1,0 +1,71 @@
+"""Files that one process appends to and others read from their end."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from runbooks.records import Sample
+from tasks import lines
+
+START = datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
+def _sample(number: int) -> Sample:
+    at = START + timedelta(seconds=number)
+    return Sample(seq=number, at=at, application="orders", ok=True, status=200, ms=1.5)
+
+
+def _write(path: Path, count: int) -> None:
+    path.write_text("".join(lines.line(_sample(n)) for n in range(count)))
+
+
+def test_torn_line(tmp_path: Path) -> None:
+    """What a kill left half is cut off, so that the next line is whole."""
+    path = tmp_path / "samples.jsonl"
+    _write(path, 2)
+    with path.open("ab") as file:
+        file.write(b'{"seq":2,"at":"20')
+    assert [s.seq for s in lines.window(path, Sample, since=START)] == [0, 1]
+    assert lines.tail(path)[-1]["seq"] == 1
+    lines.Log(path).append(_sample(2))
+    assert [s.seq for s in lines.window(path, Sample, since=START)] == [0, 1, 2]
+
+
+def test_only_a_torn_line(tmp_path: Path) -> None:
+    """A file without one whole line is an empty one."""
+    path = tmp_path / "samples.jsonl"
+    path.write_bytes(b'{"seq"')
+    assert (lines.window(path, Sample, since=START), lines.tail(path)) == ([], [])
+    lines.Log(path).append(_sample(0))
+    assert lines.window(path, Sample, since=START) == [_sample(0)]
+
+
+def test_window(tmp_path: Path) -> None:
+    """Both ends are in it, and nothing else, wherever it lies in the file."""
+    path = tmp_path / "samples.jsonl"
+    _write(path, 5_000)
+    for first, last in ((0, 3), (7, 7), (1234, 2345), (4990, 4999)):
+        since, until = START + timedelta(seconds=first), START + timedelta(seconds=last)
+        assert [s.seq for s in lines.window(path, Sample, since=since, until=until)] == list(range(first, last + 1))
+    assert lines.window(path, Sample, since=START + timedelta(days=1)) == []
+    assert lines.window(tmp_path / "none", Sample, since=START) == []
+
+
+def test_window_of_a_long_file(tmp_path: Path) -> None:
+    """The last minute of some months is found without reading the months."""
+    path = tmp_path / "samples.jsonl"
+    _write(path, 200_000)
+    began = time.monotonic()
+    assert len(lines.window(path, Sample, since=START + timedelta(seconds=199_940))) == 60
+    assert time.monotonic() - began < 0.2
+
+
+def test_lines_out_of_order(tmp_path: Path) -> None:
+    """A line that came some seconds late is still found."""
+    path = tmp_path / "samples.jsonl"
+    numbers = [*range(2_000), 1_997, *range(2_000, 4_000)]
+    path.write_text("".join(lines.line(_sample(n)) for n in numbers))
+    found = lines.window(path, Sample, since=START + timedelta(seconds=1_997))
+    assert [s.seq for s in found].count(1_997) == 2

@@ -1,0 +1,119 @@
+"""Documents, flows, deployments and budgets say the same."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deployments.commands import forms, registering, registry
+from runbooks import documents, site
+from runbooks.documents import Document
+from runbooks.objectives import BROUGHT_BACK_BY, DEFAULTS
+from runbooks.site import Drills
+from tasks.clients import prefect_api
+
+ROOT = Path(__file__).resolve().parent.parent
+AT_THE_END = ("record", "clean_up")
+"""These phases are the case's own, whatever happened before."""
+
+
+@pytest.fixture(params=documents.scenarios())
+def document(request: pytest.FixtureRequest) -> Document:
+    return documents.load(request.param)
+
+
+def body_of(scenario: str) -> list[ast.stmt]:
+    """What the flow does inside its case."""
+    [with_case] = [node for node in ast.walk(tree_of(scenario)) if isinstance(node, ast.With)]
+    return with_case.body
+
+
+def tree_of(scenario: str) -> ast.Module:
+    return ast.parse((ROOT / "flows" / f"{scenario.replace('-', '_')}.py").read_text())
+
+
+def steps_in(statements: list[ast.stmt]) -> list[str]:
+    """`velero.restore(case)` is the step velero.restore."""
+    calls = [node for one in statements for node in ast.walk(one) if isinstance(node, ast.Call)]
+    in_order = sorted(calls, key=lambda call: (call.lineno, call.col_offset))
+    return [ast.unparse(call.func) for call in in_order]
+
+
+def test_flow_is_the_list_of_the_runbooks_steps(document: Document) -> None:
+    """In the document's order, and nothing else."""
+    written = [step for phase in document.phases if phase.name not in AT_THE_END for step in phase.steps]
+    assert steps_in(body_of(document.scenario)) == written
+
+
+def test_only_a_drill_does_what_the_document_says_only_a_drill_does(document: Document) -> None:
+    """The flow's one branch is that between drill and incident."""
+    branches = [node for node in body_of(document.scenario) if isinstance(node, ast.If)]
+    assert [ast.unparse(branch.test) for branch in branches] == ["case.is_drill"]
+    ahead = {step for phase in document.phases if phase.name not in AT_THE_END for step in phase.drill_only}
+    assert set(steps_in(branches[0].body)) == ahead
+
+
+def test_clean_up_is_as_the_document_says(document: Document) -> None:
+    """Each step that the case does at its end, in order."""
+    tree = ast.parse((ROOT / "tasks" / "clean_up.py").read_text())
+    yields = sorted((node for node in ast.walk(tree) if isinstance(node, ast.Yield)), key=lambda node: node.lineno)
+    pairs = [ast.unparse(node.value) for node in yields if node.value is not None]
+    assert [pair.split("'")[1] for pair in pairs] == list(document.phase("clean_up").steps)
+
+
+def test_flow_names_its_document(document: Document) -> None:
+    """Its name is the scenario, and its docstring leads to the runbook."""
+    flow = registry.flow(document.scenario)
+    assert flow.name == document.scenario
+    assert f"Runbook: runbooks/{document.scenario}.md" in (inspect.getdoc(flow.fn) or "")
+
+
+def test_each_parameter_is_explained(document: Document) -> None:
+    """The form shows a line beside each field, and none of them points anywhere by default."""
+    fields = prefect_api.schema_of(registry.flow(document.scenario))["properties"]
+    assert [name for name, field in fields.items() if not field.get("description")] == []
+    assert "default" not in fields["site"]
+
+
+def test_each_scenario_has_objectives(document: Document) -> None:
+    """And `dr objectives` knows what brings it back."""
+    assert document.scenario in DEFAULTS
+    assert DEFAULTS.keys() == BROUGHT_BACK_BY.keys()
+
+
+def test_each_scenario_has_a_drill_and_an_incident(document: Document) -> None:
+    """In prefect.yaml, with the flow behind them; a flow that cannot be imported fails here."""
+    flow = registry.flow(document.scenario)
+    found = [one for one in registry.deployments() if registry.loaded(one).name == flow.name]
+    assert [(one.name, one.parameters["mode"]) for one in found] == [("drill", "drill"), ("incident", "incident")]
+
+
+def test_only_drills_have_a_schedule() -> None:
+    """It is the one that a site file has by default."""
+    schedules = {one.name: [s.cron for s in one.schedules] for one in registry.deployments()}
+    assert schedules == {"drill": [Drills().cron], "incident": []}
+
+
+@pytest.mark.parametrize("deployment", registry.deployments(), ids=lambda one: one.name)
+def test_form(deployment: registry.Deployment) -> None:
+    """It asks for parameters of the flow only, and what it does not ask is set or has a default."""
+    example = site.load("production")
+    schema = prefect_api.schema_of(registry.loaded(deployment))
+    form = registering.wanted(deployment, schema, example).form
+    assert list(form["properties"]) == list(forms.FIELDS[deployment.name])
+    open_ones = set(schema["required"]) - set(form["properties"]) - deployment.parameters.keys()
+    assert open_ones == set()
+    assert form["required"] == ["site"]
+    assert form["properties"]["site"]["enum"] == [example.name]
+
+
+def test_layers() -> None:
+    """flows, then tasks, then runbooks; SDKs in tasks/clients alone; only flows break things."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
