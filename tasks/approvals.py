@@ -52,13 +52,14 @@ def ask(case: Case) -> None:
     if case.is_drill and case.impact is Impact.REAL:
         _accept_loss(case)
     if case.attempt.dry_run:
-        raise DryRunEnded("dry run: the plan is made, nothing was changed", "start it without --dry-run to carry it out")
+        raise DryRunEnded("dry run: the plan is made, nothing was changed", "to carry it out leave out --dry-run")
     if case.mode.value in case.site.approval.required_for:
         _wait_for_a_person(case)
 
 
 def _accept_loss(case: Case) -> None:
-    accepted = case.request.accept_loss or case.application.drills.accept_loss
+    asked = case.request.accept_loss
+    accepted = asked if asked is not None else case.application.drills.accept_loss
     expected = plan_of(case)["bound_seconds"]
     if accepted is None:
         raise Refused(

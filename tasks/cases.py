@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runbooks import documents, site as sites
+from runbooks import documents
+from runbooks import site as sites
 from runbooks.documents import Document
 from runbooks.errors import NotRecovered, RecoveryError, Refused
 from runbooks.journal import Journal, Kind

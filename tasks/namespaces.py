@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from runbooks.errors import NotRecovered, Refused
-from runbooks.model import spell
 from runbooks.records import Severity, State
 from tasks.cases import Case
 from tasks.clients.kubernetes import Api, Object
@@ -40,7 +39,7 @@ def wait_until_gone(api: Api, name: str, planned: str, *, within: timedelta) -> 
         if last is None or uid(last) != planned:
             return last
     raise NotRecovered(
-        f"namespace {name} was not gone within {spell(within)}: {_waits_for(last)}",
+        f"namespace {name} was not gone within {within.total_seconds():.0f} s: {_waits_for(last)}",
         f"what holds it? kubectl get namespace {name} -o yaml; remove the finalizer it waits for, and start again",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from runbooks.errors import Refused
 from runbooks.model import now, rfc3339, spell
@@ -34,6 +34,7 @@ def check(case: Case) -> None:
         _namespace_is_labelled(case, namespace)
     rights.must_be_granted(case)
     probes.must_be_green(case)
+    _answers_now(case)
 
 
 def _mode_is_there(case: Case) -> None:
@@ -65,9 +66,13 @@ def _not_overdue(case: Case) -> None:
     due = case.attempt.due_at
     if due is not None and now() - due > LATEST:
         raise Refused(
-            f"this drill was due at {rfc3339(due)}, {spell(timedelta(seconds=round((now() - due).total_seconds())))} ago",
+            f"this drill was due at {rfc3339(due)}, {_late(due)} ago",
             f"more than {spell(LATEST)} late it surprises people; start one by hand, or wait for the next",
         )
+
+
+def _late(due: datetime) -> str:
+    return spell(timedelta(seconds=round((now() - due).total_seconds())))
 
 
 def _evidence_can_be_stored(case: Case) -> None:
@@ -81,6 +86,15 @@ def _no_incident_is_open(case: Case) -> None:
         if found is not None and json.loads(found.body)["ended"] is None:
             run_id = name.rpartition("/")[2].removesuffix(".json")
             raise Refused(f"incident {run_id} is open", "no drill while people recover something; end it first")
+
+
+def _answers_now(case: Case) -> None:
+    """The observer's last sample may be a second old."""
+    if probes.service(case) != "back":
+        raise Refused(
+            f"{case.application.name} is red now",
+            "a drill begins in good order; recover it first, or start an incident",
+        )
 
 
 def _namespace_is_labelled(case: Case, namespace: str) -> None:

@@ -68,7 +68,7 @@ def open(run_id: str, request: Request, attempt: Attempt) -> Iterator[Case]:
 def _body(case: Case) -> Generator[Case, None, BaseException | None]:
     try:
         yield case
-    except BaseException as error:  # the one place that must see everything: a run never ends unrecorded
+    except BaseException as error:  # noqa: BLE001 - the one place that must see all: no run ends unrecorded
         return error
     return None
 
@@ -178,7 +178,7 @@ def _tried(case: Case, name: str, act: Callable[[], object], severity: Severity 
     except RecoveryError as error:
         case.note("clean_up", step=name, status="failed", why=error.problem)
         case.finding(name, case.application.name, severity, error.problem, error.hint)
-    except Exception as error:  # noqa: BLE001 - else the run would end without a word of how it ended
+    except Exception as error:  # else the run would end without a word of how it ended
         LOG.exception("%s", name)
         case.note("clean_up", step=name, status="failed", why=repr(error))
         case.finding(name, case.application.name, Severity.RED, f"{name}: {error!r}", DEFECT)

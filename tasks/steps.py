@@ -66,9 +66,7 @@ def every_attempt(function: Callable[Concatenate[Case, P], R]) -> Callable[Conca
     return run
 
 
-def _tried(
-    case: Case, function: Callable[Concatenate[Case, P], R], /, *args: P.args, **kwargs: P.kwargs
-) -> R:
+def _tried(case: Case, function: Callable[Concatenate[Case, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     case.begin_step(name_of(function))
     try:
         return function(case, *args, **kwargs)
@@ -85,5 +83,3 @@ def _shown(name: str, body: Callable[[], R]) -> R:
         return body()
     shown = task(name=name, cache_policy=NO_CACHE, persist_result=False, retries=0)(body)
     return shown()
-
-

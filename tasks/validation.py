@@ -12,7 +12,7 @@ from runbooks import compare
 from runbooks.compare import Comparison
 from runbooks.errors import RecoveryError
 from runbooks.model import Instant, Model
-from runbooks.records import BackupState, Check, CheckStatus, FileManifest, KubeObject, RowsState, State, StoreLoss
+from runbooks.records import BackupState, Check, CheckStatus, KubeObject, State, StoreLoss
 from tasks import cluster_state, gate, probes
 from tasks.cases import Case
 from tasks.clients import kubernetes
@@ -127,7 +127,8 @@ def compare_rows(case: Case) -> Compared:
 def ask_inside(case: Case) -> None:
     """Asks each pod of each Service the site's questions, through the API server: no client needs to be let in."""
     with kubernetes.connect(case.cluster) as api:
-        checks = _made(case, "pods answer from inside", lambda: probes.ask_pods(api, case.application, case.within("validate")))
+        within = case.within("validate")
+        checks = _made("pods answer from inside", lambda: probes.ask_pods(api, case.application, within))
     case.checks(checks)
     case.must_be_green()
 
@@ -135,7 +136,7 @@ def ask_inside(case: Case) -> None:
 @step
 def ask_outside(case: Case) -> None:
     """Asks as a client does; a wrong answer closes the gate again. All green: validated."""
-    checks = _made(case, "answers from outside", lambda: probes.ask_outside(case))
+    checks = _made("answers from outside", lambda: probes.ask_outside(case))
     case.checks(checks)
     try:
         case.must_be_green()
@@ -186,7 +187,7 @@ def _note(case: Case, name: str, expected: str, found: Comparison) -> None:
     case.checks([whole, *named], list(found.weakly_checked))
 
 
-def _made(case: Case, name: str, make: Callable[[], list[Check]]) -> list[Check]:
+def _made(name: str, make: Callable[[], list[Check]]) -> list[Check]:
     try:
         return make()
     except RecoveryError as error:
@@ -198,8 +199,4 @@ def _not_run(name: str, expected: str, why: str) -> Check:
 
 
 def _sum(total: Compared, found: Comparison) -> Compared:
-    return Compared(
-        compared=total.compared + found.compared, differences=total.differences + len(found.differences)
-    )
-
-
+    return Compared(compared=total.compared + found.compared, differences=total.differences + len(found.differences))

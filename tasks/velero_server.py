@@ -143,7 +143,7 @@ def follow(
         if phase(last) in ended:
             return last
     raise Unavailable(
-        f"{kind[1]} {name} did not end within {spell(within)}; at {rfc3339(now())} it was {phase(last)}",
+        f"{kind[1]} {name} did not end within {within.total_seconds():.0f} s; at {rfc3339(now())} it was {phase(last)}",
         f"it runs on: velero {kind[1].lower()} describe {name} --details; a phase New means that Velero does not run",
     )
 

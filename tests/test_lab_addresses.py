@@ -12,9 +12,10 @@ import pytest
 
 from deployments.lab import build, images, packages
 from deployments.lab.build import MODULES, Module
+from deployments.lab.chosen import at
 from deployments.lab.component import LabError, wait_for
 from deployments.lab.images import Image
-from deployments.lab.lab import Lab, at
+from deployments.lab.lab import Lab
 from deployments.lab.region_address import LAST_LAB, Region, base_port, region
 
 

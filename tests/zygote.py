@@ -11,12 +11,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, Signals
-from typing import Any, Iterator, NoReturn
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,7 +53,8 @@ class Zygote:
         self._count = 0
 
     def ask(self, request: dict[str, Any]) -> Any:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
@@ -111,7 +112,6 @@ def _poll(pid: int, ended: dict[int, int]) -> int | None:
 
 
 def _serve_requests() -> None:
-    import deployments.cli
     import flows.namespace_deletion  # noqa: F401
 
     answers = os.fdopen(os.dup(1), "w")

@@ -35,6 +35,7 @@ class Body:
         self.outcome: Outcome = None
         self.last_word = threading.Lock()
         functools.update_wrapper(self, flow.fn)
+        self.__globals__ = flow.fn.__globals__  # Prefect looks up the types of the parameters there
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.began = True

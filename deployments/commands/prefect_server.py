@@ -35,6 +35,11 @@ def use(url: str) -> None:
     os.environ["PREFECT_API_URL"] = url
 
 
+def keep_off_the_terminal() -> None:
+    """Our own lines say it; Prefect would add two per task, and a traceback to each refusal. Its UI still gets them."""
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+
+
 def page_of(flow_run: str | None) -> str | None:
     """Where a browser shows it."""
     url = os.environ.get("PREFECT_API_URL")

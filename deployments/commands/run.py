@@ -63,6 +63,7 @@ def _execute(*, scenario: str, wanted: Asked, plain: bool) -> None:
     url = None if plain else _server(wanted)
     if url is not None:
         prefect_server.use(url)
+        prefect_server.keep_off_the_terminal()
     from deployments.commands import executing
 
     flow = registry.flow(scenario)

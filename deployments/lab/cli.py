@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.lab import lifecycle
+from deployments.lab.chosen import current
 from deployments.lab.component import LabError, Proof
-from deployments.lab.lab import current
 from deployments.lab.region_address import NAMES
 
 if TYPE_CHECKING:

@@ -73,4 +73,4 @@ def wait_for(look: Callable[[], T | None], *, what: str, seconds: float, hint: s
             return answer
         if monotonic() >= deadline:
             raise LabError(f"{what}: not within {seconds:g} s; last seen: {seen}", hint)
-        sleep(0.1)
+        sleep(0.05)

@@ -9,15 +9,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 from deployments.lab import process
 from deployments.lab.component import LabError, wait_for
 from deployments.lab.process import Process
-from deployments.lab.region_address import LAST_LAB, NAMES, Region, base_port, region
+from deployments.lab.region_address import NAMES, Region, base_port, region
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,14 +80,13 @@ class Lab:
     def secret(self, name: str, *, length: int = 32) -> str:
         """The secret of that name (letters and digits), made on first use; only root reads its file."""
         path = self.path("secrets", name)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return _written(path, length)
-        value = secrets.token_hex(length)[:length]
-        with os.fdopen(handle, "w") as file:
-            file.write(value)
-        return value
+        if not path.exists():
+            with NamedTemporaryFile("w", dir=path.parent, prefix=f".{name}-") as draft:
+                draft.write(secrets.token_hex(length)[:length])
+                draft.flush()
+                with suppress(FileExistsError):  # two parts that start at once may want the same one
+                    os.link(draft.name, path)
+        return path.read_text()
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """What a process of the lab is started with: nothing of the caller's own variables leaks in."""
@@ -172,10 +173,7 @@ class Lab:
             if region is not None and self.regions[region].isolated:
                 pid = self._spawn_inside(region, nested, command, environment, cwd, output.fileno())
             else:
-                pid = subprocess.Popen(
-                    command, env=environment, cwd=cwd or "/", stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                    start_new_session=True,
-                ).pid  # fmt: skip
+                pid = _spawn_here(command, environment, cwd, output.fileno())
         return self.remember(name, pid, program=argv[0])
 
     def _spawn_inside(
@@ -187,11 +185,12 @@ class Lab:
         script = 'cd "$1"; shift; setsid "$@" </dev/null >&2 & echo $!'
         wrapped = self.enter(region, ["sh", "-c", script, "sh", str(cwd or "/"), *command], nested=nested)
         started = subprocess.run(
-            wrapped, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output, text=True, check=True
+            wrapped, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output, text=True, check=False
         )
-        inside = int(started.stdout)
         first = self.running(f"cluster-{region}" if nested else f"region-{region}")
-        return _host_pid(first, inside) if first else 0
+        if started.returncode or first is None:
+            raise LabError(f"region {region} ended while {command[0]} was started in it", "dr lab up starts it again")
+        return _host_pid(first, int(started.stdout))
 
     def remember(self, name: str, pid: int, *, program: str) -> Process:
         """Write down a process that we have started. Raises: LabError when it has ended already."""
@@ -236,38 +235,6 @@ class Lab:
         )
 
 
-def at(root: Path, number: int) -> Lab:
-    """The lab in *root*, in the shape it was started in."""
-    if not 0 <= number <= LAST_LAB:
-        raise LabError(f"lab number {number} does not exist", f"DR_LAB_NUMBER is 0 to {LAST_LAB}")
-    return Lab(root=root, number=number, only_database=recorded(root).get("only") == "database")
-
-
-def recorded(root: Path) -> dict[str, object]:
-    """What `up` wrote down about the lab in *root*; empty when there is none."""
-    try:
-        return dict(json.loads((root / "lab.json").read_text()))
-    except FileNotFoundError:
-        return {}
-
-
-def current() -> Lab:
-    """The lab of this checkout (or of DR_LAB_ROOT), with the number it was started with (or DR_LAB_NUMBER, or 0).
-
-    Raises: LabError when DR_LAB_NUMBER contradicts the lab that is up."""
-    root = Path(os.environ.get("DR_LAB_ROOT", PROJECT / ".lab")).resolve()
-    up = recorded(root).get("number")
-    try:
-        asked = int(os.environ["DR_LAB_NUMBER"]) if "DR_LAB_NUMBER" in os.environ else None
-    except ValueError as error:
-        raise LabError("DR_LAB_NUMBER is not a number", f"use 0 to {LAST_LAB}") from error
-    if isinstance(up, int) and asked not in (None, up):
-        raise LabError(
-            f"the lab in {root} is number {up}, DR_LAB_NUMBER says {asked}", "unset it, or dr lab down first"
-        )
-    return at(root, up if isinstance(up, int) else asked or 0)
-
-
 def as_user(user: str | None, argv: Sequence[str]) -> list[str]:
     """*argv* without root's rights."""
     if user is None:
@@ -293,12 +260,17 @@ def tail(log: Path, *, characters: int = 300) -> str:
         return "it has no log"
 
 
-def _written(path: Path, length: int) -> str:
-    """The other thread that makes this secret may not have written it yet."""
-    return wait_for(
-        lambda: text if len(text := path.read_text()) == length else None, what=f"secret {path.name}", seconds=2,
-        hint=f"remove the damaged {path}",
-    )  # fmt: skip
+def _spawn_here(command: list[str], env: dict[str, str], cwd: Path | None, output: int) -> int:
+    """In a session of its own: no Ctrl-C of the terminal reaches it."""
+    return subprocess.Popen(
+        command,
+        env=env,
+        cwd=cwd or "/",
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    ).pid
 
 
 def _host_pid(first: Process, inside: int) -> int:

@@ -12,8 +12,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from deployments.lab import files, packages, remains
+from deployments.lab.chosen import recorded
 from deployments.lab.component import LabError
-from deployments.lab.lab import recorded
 from deployments.lab.plan import Part, parts
 
 if TYPE_CHECKING:

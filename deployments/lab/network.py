@@ -46,11 +46,9 @@ def join_regions(lab: Lab) -> None:
         first = {region.name: lab.running(f"region-{region.name}") for region in (a, b)}
         if first["a"] is None or first["b"] is None:
             return
-        ends = {region.name: region.link in links(lab, region) for region in (a, b)}
-        if not all(ends.values()):
+        if not all(region.link in links(lab, region) for region in (a, b)):
             for region in (a, b):
-                if ends[region.name]:  # to a region that died: the kernel takes its time to clear that away
-                    _batch(lab, region, [f"link delete {region.link}"])
+                _delete(lab, region, region.link)  # its other end was in a region that died
             one, other = ([each.link, "netns", str(pid.pid)] for each, pid in ((a, first["a"]), (b, first["b"])))
             lab.run(["ip", "link", "add", *one, "type", "veth", "peer", "name", *other])
         for here, there in ((a, b), (b, a)):
@@ -60,8 +58,18 @@ def join_regions(lab: Lab) -> None:
 
 def unjoin(lab: Lab, region: Region) -> None:
     """The host's end is gone; it takes the region's end with it."""
-    if region.veth in links():
-        lab.run(["ip", "link", "delete", region.veth])
+    _delete(lab, None, region.veth)
+
+
+def _delete(lab: Lab, region: Region | None, device: str) -> None:
+    """The device is gone, whoever was first: the kernel removes the wires of a dead region too, but takes its time."""
+    where = region.name if region else None
+    if device in links(lab, region):
+        try:
+            lab.run(["ip", "link", "delete", device], region=where)
+        except LabError:
+            if device in links(lab, region):
+                raise
 
 
 def links(lab: Lab | None = None, region: Region | None = None) -> set[str]:

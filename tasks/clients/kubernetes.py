@@ -187,18 +187,8 @@ class Api:
 
     def delete(self, api_version: str, kind: str, name: str, *, uid: str, namespace: str | None = None) -> None:
         """The deletion of exactly the object *uid* has begun. Raises: Missing; Conflict: it has another UID."""
-        self._transport.json(_deletion(paths.one(api_version, kind, name, namespace), uid, {}))
-
-    def rehearse_delete(
-        self, api_version: str, kind: str, name: str, *, uid: str, namespace: str | None = None
-    ) -> None:
-        """Nothing is deleted. Raises: as `delete` would, also Forbidden and what admission objects to."""
-        self._transport.json(_deletion(paths.one(api_version, kind, name, namespace), uid, {"dryRun": "All"}))
-
-
-def _deletion(path: str, uid: str, query: dict[str, str]) -> Request:
-    options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
-    return Request("DELETE", path, query, body=options)
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        self._transport.json(Request("DELETE", paths.one(api_version, kind, name, namespace), body=options))
 
 
 def _selectors(selector: str | None, fields: str | None) -> dict[str, str]:

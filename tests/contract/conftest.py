@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import pytest
 
 from tests.contract.client import Client, wait
 from tests.fakes import fake_world, seed
+from tests.lab.the_lab import TheLab
 
 IMAGE = "lab.local/busybox:1"
 
@@ -83,13 +83,12 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
             seed.velero(world)
             yield Ground("fake", Client(world.admin_kubeconfig), world)
         return
-    kubeconfig = Path(os.environ.get("DR_LAB_ROOT", ".lab")) / "a" / "kubeconfig"
-    assert kubeconfig.exists(), f"no lab: {kubeconfig} is missing; dr lab up"
-    lab = Ground("lab", Client(kubeconfig))
+    lab: TheLab = request.getfixturevalue("lab")
+    real = Ground("lab", Client(Path(lab.env["KUBECONFIG_A"])))
     try:
-        yield lab
+        yield real
     finally:
-        lab.remove_namespaces()
+        real.remove_namespaces()
 
 
 @pytest.fixture(scope="module")

@@ -259,6 +259,8 @@ def _judge(shop: Shop, restore: dict[str, Any]) -> None:
     waits = [pod["spec"].get("initContainers", [{}])[0].get("name") for pod in pods]
     assert sorted(map(str, waits)) == ["None", "restore-wait"], "one of them waited for the files"
     assert shop.in_a_pod("cat", shop.file("dir/one.txt")) == b"one\n"
+    left = shop.in_a_pod("ls", "-A", shop.file("")).split()
+    assert left == [b".velero", b"dir"], "the waiting container is not root and cannot remove what node-agent wrote"
     [volume] = shop.client.get(f"{VELERO}/podvolumerestores", labelSelector=f"velero.io/restore-name={name}")["items"]
     assert volume["status"]["phase"] == "Completed"
     selector = shop.client.get(shop.path("services/web"))["spec"]["selector"]

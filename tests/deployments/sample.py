@@ -32,7 +32,7 @@ def sample(
 
     Args:
         site: Where.
-        backup: "refuse", or a file in which to write our pid; then wait until it is gone.
+        backup: "refuse", or a file in which to write our pid and who shows us; then wait until it is gone.
     """
     if backup == "refuse":
         raise Refused("no usable backup", "take one")
@@ -42,7 +42,7 @@ def sample(
 
 
 def wait_for_end_of(file: Path) -> None:
-    file.write_text(str(os.getpid()))
+    file.write_text(f"{os.getpid()} {'plain' if FlowRunContext.get() is None else 'prefect'}")
     while file.exists():
         tick()
 

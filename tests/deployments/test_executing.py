@@ -26,12 +26,13 @@ class Started:
         environment = prefect_server.environment(folder / "client", url)
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
-    def wait_until_begun(self) -> None:
+    def wait_until_begun(self, *, shown_by: str) -> None:
         end = time.monotonic() + 60
         while not self.gate.exists() or not self.gate.read_text():
             assert time.monotonic() < end
             assert self.process.poll() is None
             time.sleep(0.05)
+        assert self.gate.read_text().split()[1] == shown_by
 
     def ends(self, within: float) -> tuple[int, str]:
         said, _ = self.process.communicate(timeout=within)
@@ -44,7 +45,7 @@ def test_prefect_server_dies_in_mid_run(port: int, tmp_path: Path, fails: Callab
     """The body goes on to its end, and its result is the exit code, within seconds; also when the server hangs."""
     wire = Wire(port)
     started = Started(wire.url, tmp_path)
-    started.wait_until_begun()
+    started.wait_until_begun(shown_by="prefect")
     fails(wire)
     started.gate.unlink()
     assert started.ends(within=15) == (0, "told: ended well\n")
@@ -54,7 +55,7 @@ def test_prefect_server_dies_in_mid_run(port: int, tmp_path: Path, fails: Callab
 def test_prefect_server_answers_to_its_end(url: str, tmp_path: Path) -> None:
     """The result is told once."""
     started = Started(url, tmp_path)
-    started.wait_until_begun()
+    started.wait_until_begun(shown_by="prefect")
     started.gate.unlink()
     assert started.ends(within=30) == (0, "told: ended well\n")
 
@@ -62,7 +63,7 @@ def test_prefect_server_answers_to_its_end(url: str, tmp_path: Path) -> None:
 def test_prefect_server_gone_before_the_run_began(tmp_path: Path) -> None:
     """It runs without."""
     started = Started(f"http://127.0.0.1:{prefect_server.free_port()}/api", tmp_path)
-    started.wait_until_begun()
+    started.wait_until_begun(shown_by="plain")
     started.gate.unlink()
     assert started.ends(within=30) == (0, "told: ended well\n")
 

@@ -69,6 +69,10 @@ def wait_for(look: Callable[[], bool], seconds: float = 120) -> float:
     return time.monotonic() - begun
 
 
+def pid_in(gate: Path) -> int:
+    return int(gate.read_text().split()[0])
+
+
 @pytest.fixture(scope="module")
 def api(url: str) -> Api:
     register(url, example(), deployments())
@@ -134,7 +138,7 @@ def test_cancelled_in_the_ui(api: Api, server: subprocess.Popen[bytes], tmp_path
     wait_for(lambda: gate.exists() and bool(gate.read_text()))
     api.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
     wait_for(lambda: api.state(run) == "Cancelled")
-    assert not Path(f"/proc/{gate.read_text()}").exists()
+    assert not Path(f"/proc/{pid_in(gate)}").exists()
 
 
 def test_killed(api: Api, server: subprocess.Popen[bytes], tmp_path: Path) -> None:
@@ -142,5 +146,5 @@ def test_killed(api: Api, server: subprocess.Popen[bytes], tmp_path: Path) -> No
     gate = tmp_path / "gate"
     run = api.start("incident", site="production", backup=str(gate))
     wait_for(lambda: gate.exists() and bool(gate.read_text()))
-    os.kill(int(gate.read_text()), signal.SIGKILL)
+    os.kill(pid_in(gate), signal.SIGKILL)
     assert wait_for(lambda: api.state(run) == "Crashed") < 10

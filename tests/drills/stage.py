@@ -107,5 +107,3 @@ def _wait_for_green(made: Stage, observer: Child) -> None:
         assert observer.poll() is None, observer.output
         assert time.monotonic() < until, f"never green: {samples.read_text() if samples.exists() else observer.output}"
         time.sleep(0.05)
-
-

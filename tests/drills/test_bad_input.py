@@ -117,9 +117,7 @@ def _only_failed(drill: Stage) -> None:
 
 def _only_expired(drill: Stage) -> None:
     past = (now() - timedelta(hours=1)).isoformat().replace("+00:00", "Z")
-    drill.world.patch(
-        "/apis/velero.io/v1/namespaces/velero/backups/orders-first", {"status": {"expiration": past}}
-    )
+    drill.world.patch("/apis/velero.io/v1/namespaces/velero/backups/orders-first", {"status": {"expiration": past}})
 
 
 def _only_uncovered(drill: Stage) -> None:
@@ -281,7 +279,10 @@ def test_loss_not_accepted(drill: Stage) -> None:
 
 @pytest.mark.parametrize(
     ("rules", "says"),
-    [('scenarios = ["namespace-deletion"]', "allows orders no drill of"), ('impacts = ["real"]', "no drill with impact real")],
+    [
+        ('scenarios = ["namespace-deletion"]', "allows orders no drill of"),
+        ('impacts = ["real"]', "no drill with impact real"),
+    ],
 )
 def test_site_does_not_allow_it(drill: Stage, rules: str, says: str) -> None:
     """A drill breaks only what the site file says it may."""

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -66,22 +67,26 @@ def test_dry_run(drill: Stage) -> None:
     assert [str(w) for w in drill.world.writes() if not any(part in w.path for part in harmless)] == []
 
 
-ORDER = {"id": 12345, "customer": "ACME", "total": "199.90", "status": "paid"}
-WRONG = {
+ORDER: dict[str, Any] = {"id": 12345, "customer": "ACME", "total": "199.90", "status": "paid"}
+INVOICE = "invoices/12345.txt"
+DEPLOYMENT = "deployments.apps/orders"
+OLD_IMAGE = {"spec": {"template": {"spec": {"containers": [{"name": "orders", "image": "lab.local/orders:0"}]}}}}
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "empty volume": ({"lost_snapshots": ["invoices"]}, "volume:invoices"),
-    "a file altered": ({"restore_files": {"invoices": {"invoices/12345.txt": "other"}}}, "volume:invoices invoices/12345.txt"),
-    "a file missing": ({"restore_files": {"invoices": {"invoices/12345.txt": None}}}, "volume:invoices invoices/12345.txt"),
-    "order wrong": ({"order_12345": {"id": 12345, "customer": "ACME", "total": "1.00", "status": "paid"}}, "order"),
-    "older image": (
-        {"restore_alters": [{"object": "deployments.apps/orders", "patch": {"spec": {"template": {"spec": {"containers": [
-            {"name": "orders", "image": "lab.local/orders:0"}]}}}}}]}, "Deployment/orders",
+    "a file altered": ({"restore_files": {"invoices": {INVOICE: "other"}}}, f"volume:invoices {INVOICE}"),
+    "a file missing": ({"restore_files": {"invoices": {INVOICE: None}}}, f"volume:invoices {INVOICE}"),
+    "order wrong": ({"order_12345": {**ORDER, "total": "1.00"}}, "order"),
+    "older image": ({"restore_alters": [{"object": DEPLOYMENT, "patch": OLD_IMAGE}]}, "Deployment/orders"),
+    "configmap": (
+        {"restore_alters": [{"object": "configmaps/orders", "patch": {"data": {"COLOR": "red"}}}]},
+        "ConfigMap/orders",
     ),
-    "configmap": ({"restore_alters": [{"object": "configmaps/orders", "patch": {"data": {"COLOR": "red"}}}]}, "ConfigMap/orders"),
     "pdb gone": ({"restore_omits": ["poddisruptionbudgets.policy/orders"]}, "PodDisruptionBudget/orders"),
     "fewer replicas": (
-        {"restore_alters": [{"object": "deployments.apps/orders", "patch": {"spec": {"replicas": 1}}}]}, "Deployment/orders",
+        {"restore_alters": [{"object": DEPLOYMENT, "patch": {"spec": {"replicas": 1}}}]},
+        "Deployment/orders",
     ),
-}  # fmt: skip
+}
 
 
 def _plan_a_within(drill: Stage, limit: str) -> None:

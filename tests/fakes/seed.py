@@ -23,7 +23,7 @@ VALUES = {
     "@BUSYBOX_IMAGE@": "lab.local/busybox:1",
 }
 INVOICES = range(12_341, 12_351)
-MARKERS = "markers/"
+LEFT_OUT = ("markers/", ".velero/")  # what is written all the time, and what Velero leaves in a restored volume
 CLAIMS = ("invoices", "data-ledger-0")
 _PATHS = {
     "Namespace": "/api/v1/namespaces", "ServiceAccount": "serviceaccounts", "ConfigMap": "configmaps",
@@ -127,11 +127,11 @@ def manifests(world: World) -> tuple[FileManifest, ...]:
 
 
 def manifest(world: World, claim: str) -> FileManifest:
-    """What a command in the pod would list, the markers left out."""
+    """What a command in the pod would list, without the markers."""
     root, taken = world.volume("production", claim), now()
     names = sorted(file for file in root.rglob("*") if file.is_file())
     files = {str(file.relative_to(root)): _record(file) for file in names}
-    kept = {name: record for name, record in files.items() if not name.startswith(MARKERS)}
+    kept = {name: record for name, record in files.items() if not name.startswith(LEFT_OUT)}
     return FileManifest(store=f"volume:{claim}", taken_at=taken, files=kept)
 
 

@@ -273,7 +273,6 @@ def test_recovery(world: World) -> None:
     assert httpx.get(f"{world.application}/invoices/12345").text.startswith("invoice 12345")
     assert httpx.get(f"{world.application}/markers/volume?after=0").json() == {"ids": [1]}
     assert [one.files for one in seed.manifests(world)] == [one.files for one in before.ended]
-    assert not (world.volume("production", "invoices") / ".velero").exists()
 
 
 def test_lost_snapshot(world: World) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.fakes import velero_disk
 from tests.fakes.core import Core
 from tests.fakes.kinds import PODS, VOLUME_RESTORES
-from tests.fakes.pods import RESTORE_WAIT, claims_of
+from tests.fakes.pods import claims_of
 from tests.fakes.store import Object, now
 from tests.fakes.velero import NAMESPACE, label, node_agent_runs, phase, server, set_status
 
@@ -38,7 +38,6 @@ def reconcile(core: Core) -> None:
     for one in core.store.list(VOLUME_RESTORES, NAMESPACE):
         if phase(one) in ("New", "InProgress") and server(core) and node_agent_runs(core):
             _restore(core, one)
-    _clean_up(core)
 
 
 def _restore(core: Core, one: Object) -> None:
@@ -60,9 +59,7 @@ def _restore(core: Core, one: Object) -> None:
     place = core.disk.bound(pod["metadata"]["namespace"], claim)
     shutil.copytree(source, place, dirs_exist_ok=True)
     _alter(place, core.settings.restore_files.get(claim, {}))
-    done = place / ".velero" / pod["spec"]["initContainers"][0]["args"][0]
-    done.parent.mkdir(exist_ok=True)
-    done.touch()
+    _say_done(place, pod["spec"]["initContainers"][0]["args"][0])
     size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
     progress = {"totalBytes": size, "bytesDone": size}
     set_status(core, VOLUME_RESTORES, one, phase="Completed", completionTimestamp=now(), progress=progress)
@@ -76,10 +73,8 @@ def _alter(place: Path, files: dict[str, str | None]) -> None:
             (place / name).write_text(text)
 
 
-def _clean_up(core: Core) -> None:
-    """As the init container does when it ends."""
-    for pod in core.store.list(PODS):
-        waits = [one for one in pod["spec"].get("initContainers") or [] if one["name"] == RESTORE_WAIT]
-        if waits and pod["status"].get("phase") == "Running":
-            for claim in claims_of(pod).values():
-                shutil.rmtree(core.disk.bound(pod["metadata"]["namespace"], claim) / ".velero", ignore_errors=True)
+def _say_done(place: Path, restore_uid: str) -> None:
+    """What the init container waits for; it stays there, since that container may not remove root's files."""
+    shutil.rmtree(place / ".velero", ignore_errors=True)
+    (place / ".velero").mkdir()
+    (place / ".velero" / restore_uid).touch()

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from runbooks import report, site as sites
+from runbooks import report
+from runbooks import site as sites
 from runbooks.errors import NotRecovered
 from runbooks.journal import Journal
 from runbooks.records import Check, CheckStatus, Impact, Mode
@@ -55,7 +56,7 @@ def examined(lab: TheLab, folder: Path, spoil: Callable[[], None]) -> tuple[Verd
     return report.build(case.directory).verdict, case.latest_checks()
 
 
-def is_red(lab: TheLab, folder: Path, spoil: Callable[[], None], names: str, *, status: str = "failed") -> None:
+def is_red(lab: TheLab, folder: Path, spoil: Callable[[], None], names: str) -> None:
     verdict, checks = examined(lab, folder, spoil)
     bad = [f"{c.name}: {c.expected} → {c.observed}" for c in checks if c.status is not CheckStatus.PASSED]
     assert verdict is Verdict.NOT_RECOVERED
@@ -162,11 +163,14 @@ def test_order_12345_wrong(lab: TheLab, tmp_path: Path) -> None:
 
 def test_older_image(lab: TheLab, tmp_path: Path) -> None:
     """It runs, but not the version that ran before."""
-    change = lambda: none(lab.kubectl("-n", "production", "set", "image", "deploy/orders", "orders=lab.local/orders:2"))  # noqa: E731
+
+    def run(image: str) -> None:
+        lab.kubectl("-n", "production", "set", "image", "deploy/orders", f"orders={image}")
+
     try:
-        is_red(lab, tmp_path, change, "image")
+        is_red(lab, tmp_path, lambda: run("lab.local/orders:2"), "image")
     finally:
-        lab.kubectl("-n", "production", "set", "image", "deploy/orders", "orders=lab.local/orders:1")
+        run("lab.local/orders:1")
 
 
 def test_configmap_changed(lab: TheLab, tmp_path: Path) -> None:
@@ -177,20 +181,25 @@ def test_configmap_changed(lab: TheLab, tmp_path: Path) -> None:
 
 def test_secret_changed(lab: TheLab, tmp_path: Path) -> None:
     """One value; the report shows neither."""
+    hidden = {"stringData": {"EXTRA": "hidden-value"}}
     with put_back(lab, "secret", "orders"):
-        is_red(lab, tmp_path, patched(lab, "secret", "orders", {"stringData": {"EXTRA": "hidden-value"}}), "Secret/orders")
+        is_red(lab, tmp_path, patched(lab, "secret", "orders", hidden), "Secret/orders")
     assert all("hidden-value" not in f.read_text() for f in (tmp_path / "examined").iterdir() if f.suffix == ".json")
 
 
 def test_service_without_endpoints(lab: TheLab, tmp_path: Path) -> None:
     """Every pod runs, and nobody is sent to them."""
     with put_back(lab, "service", "orders"):
-        is_red(lab, tmp_path, patched(lab, "service", "orders", {"spec": {"selector": {"app": "nobody"}}}), "Service/orders")
+        nobody = {"spec": {"selector": {"app": "nobody"}}}
+        is_red(lab, tmp_path, patched(lab, "service", "orders", nobody), "Service/orders")
 
 
 def test_fewer_replicas(lab: TheLab, tmp_path: Path) -> None:
     """Two of three: it answers, until the next one dies."""
-    scale = lambda n: none(lab.kubectl("-n", "production", "scale", "deploy/orders", f"--replicas={n}"))  # noqa: E731
+
+    def scale(to: int) -> None:
+        lab.kubectl("-n", "production", "scale", "deploy/orders", f"--replicas={to}")
+
     try:
         is_red(lab, tmp_path, lambda: scale(2), "spec.replicas")
     finally:

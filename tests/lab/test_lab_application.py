@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from deployments.lab import application, images, orders_image, postgres
-from deployments.lab.lab import Lab, current
+from deployments.lab.chosen import current
+from deployments.lab.lab import Lab
 from runbooks import site
 
 if TYPE_CHECKING:

@@ -35,8 +35,25 @@ class TheLab:
 
     def dr(self, *argv: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*DR, *argv], cwd=ROOT, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL, check=False
+            [*DR, *argv],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
+
+    def pid(self, component: str) -> int:
+        """Of the process that serves a component."""
+        for one in json.loads(run([*DR, "lab", "status", "--json"], seconds=120)):
+            if one["component"] == component:
+                return int(one["pid"])
+        raise AssertionError(f"the lab has no {component}")
+
+    def repair(self) -> None:
+        """What died is started again."""
+        up()
 
     def evidence(self, run_id: str) -> Path:
         return Path(self.env["EVIDENCE"]) / run_id

@@ -46,7 +46,9 @@ def test_altered_entry(tmp_path: Path, field: str) -> None:
     path = made(tmp_path / "journal.jsonl").path
     lines = path.read_text().splitlines()
     raw = json.loads(lines[1])
-    raw[field] = {"seq": 9, "attempt": 9, "kind": "unknown", "data": {}, "at": "2020-01-01T00:00:00.000Z"}.get(field, "x")
+    raw[field] = {"seq": 9, "attempt": 9, "kind": "unknown", "data": {}, "at": "2020-01-01T00:00:00.000Z"}.get(
+        field, "x"
+    )
     path.write_text("\n".join([lines[0], json.dumps(raw), lines[2]]) + "\n")
     with pytest.raises(Refused, match="line 2 does not continue the chain"):
         read(path)

@@ -1,0 +1,146 @@
+"""Real drills: a real namespace is deleted, Velero brings it back, and a client outside holds the stopwatch."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from runbooks import documents
+from runbooks.journal import read
+from runbooks.model import now
+from runbooks.records import CheckStatus
+from runbooks.report_schema import Report
+from tests.lab.the_lab import DR, ROOT, TheLab
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+SCENARIO = "namespace-deletion"
+NEW = ("run", SCENARIO, "--site", "lab", "--mode", "drill", "--impact", "real", "--yes")
+STEPS = [s for p in documents.load(SCENARIO).phases if p.name not in ("record", "clean_up") for s in p.steps]
+NUMBERS = itertools.count(1)
+
+
+@pytest.fixture
+def run_id() -> str:
+    return f"test-{now():%m%d-%H%M%S}-{next(NUMBERS)}"
+
+
+def has_passed(lab: TheLab, run_id: str, output: str) -> Report:
+    """Passed, with every check green and not one difference."""
+    report = Report.from_file(lab.evidence(run_id) / "report.json")
+    assert report.verdict == "passed", output
+    checks = [c for a in report.applications for c in a.checks]
+    assert [c for c in checks if c.status is not CheckStatus.PASSED] == []
+    assert sum("0 different" in c.observed for c in checks) >= 3
+    assert report.evidence_complete
+    return report
+
+
+def restores_of(lab: TheLab, run_id: str) -> list[str]:
+    names = lab.kubectl("-n", "velero", "get", "restores", "-o", "name").split()
+    return [n for n in names if run_id in n]
+
+
+@pytest.fixture
+def poller(lab: TheLab, tmp_path: Path) -> Iterator[Path]:
+    log = tmp_path / "poller.log"
+    program = str(Path(__file__).with_name("poller.py"))
+    argv = [sys.executable, program, lab.env["ORDERS_URL"], lab.env["DNS_SERVER"], str(log)]
+    process = subprocess.Popen(argv)
+    yield log
+    process.kill()
+    process.wait()
+
+
+def outage(log: Path, fault: datetime) -> tuple[float, float]:
+    """First red after the fault, and the green that then held; both in seconds since the epoch."""
+    seen = [(float(at), green == "1") for at, green in (line.split() for line in log.read_text().splitlines())]
+    after = [(at, green) for at, green in seen if at >= fault.timestamp()]
+    red = next(at for at, green in after if not green)
+    last_red = max(at for at, green in after if not green)
+    return red, next(at for at, green in after if green and at > last_red)
+
+
+def test_in_prefect_seen_from_outside(lab: TheLab, run_id: str, poller: Path) -> None:
+    """Outage and return of the report agree within 2 s with a client that knows nothing of us."""
+    done = lab.dr(*NEW, "--run-id", run_id)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.rstrip().splitlines()[-1] == f"report: {lab.evidence(run_id) / 'report.json'}"
+    report = has_passed(lab, run_id, done.stdout)
+    assert report.attempts[0].how == "prefect"
+    fault, visible = report.clocks.fault, report.clocks.client_visible
+    assert fault is not None
+    assert visible is not None
+    red, green = outage(poller, fault)
+    assert report.actual.outage_seconds == pytest.approx(green - red, abs=2)
+    assert visible.timestamp() == pytest.approx(green, abs=2)
+    assert restores_of(lab, run_id) == [f"restore.velero.io/restore-{run_id}"]
+
+
+def test_killed_after_each_step_in_turn(lab: TheLab, run_id: str) -> None:
+    """kill -9 after every step of one run: it goes on each time, with one Restore, and passes."""
+    argv: tuple[str, ...] = (*NEW, "--run-id", run_id, "--no-server")
+    for step in STEPS:
+        process = subprocess.Popen([*DR, *argv], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _wait_until_done(lab, run_id, step, process)
+        process.kill()
+        process.wait()
+        argv = ("run", SCENARIO, "--site", "lab", "--run-id", run_id, "--yes", "--no-server")
+    done = lab.dr(*argv)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = has_passed(lab, run_id, done.stdout)
+    assert len(report.attempts) == len(STEPS) + 1
+    assert restores_of(lab, run_id) == [f"restore.velero.io/restore-{run_id}"]
+
+
+def _wait_until_done(lab: TheLab, run_id: str, step: str, process: subprocess.Popen[bytes]) -> None:
+    journal = lab.evidence(run_id) / "journal.jsonl"
+    until = time.monotonic() + 120
+    while not (journal.exists() and any(e.kind == "done" and e.step == step for e in read(journal))):
+        assert process.poll() is None, f"the run ended before {step}"
+        assert time.monotonic() < until, f"{step} was not done within 120 s"
+        time.sleep(0.02)
+
+
+def test_prefect_server_dies(lab: TheLab, run_id: str) -> None:
+    """The recovery goes on at its own pace, and its result stands though Prefect cannot be told."""
+    process = subprocess.Popen(
+        [*DR, *NEW, "--run-id", run_id], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    _wait_until_begun(lab, run_id, "velero.restore")
+    os.kill(lab.pid("prefect"), signal.SIGKILL)
+    output, _ = process.communicate(timeout=300)
+    lab.repair()
+    assert process.returncode == 0, output[-3000:]
+    has_passed(lab, run_id, output)
+
+
+def _wait_until_begun(lab: TheLab, run_id: str, step: str) -> None:
+    journal = lab.evidence(run_id) / "journal.jsonl"
+    until = time.monotonic() + 120
+    while not (journal.exists() and any(e.kind == "intent" and e.step == step for e in read(journal))):
+        assert time.monotonic() < until, f"{step} was not begun within 120 s"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_clean_restore(lab: TheLab, run_id: str, number: int) -> None:
+    """A clean restore gives no difference, each time."""
+    done = lab.dr(*NEW, "--run-id", run_id, "--no-server")
+    assert done.returncode == 0, f"{number}: {done.stdout}{done.stderr}"
+    has_passed(lab, run_id, done.stdout)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", range(20))
+def test_soak(lab: TheLab, run_id: str, number: int) -> None:
+    """Twenty in a row."""
+    test_clean_restore(lab, run_id, number)
