@@ -30,10 +30,11 @@ drill: machine install ## start the lab, delete a namespace for real, bring it b
 	@$(DR) run $(SCENARIO) --site lab --mode drill --impact real --yes
 
 test: machine lint ## every test, the lab's included
-	@$(VENV)/bin/pytest -m "not soak and not bench" $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest -n 3 -m "not lab and not prefect and not soak and not bench" $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest -m "(lab or prefect) and not soak and not bench" $(PYTEST_ARGS)
 
 test-fast: install ## what needs no lab and no root, in less than a minute
-	@$(VENV)/bin/pytest -m "not lab and not prefect and not soak and not bench" $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest -n 2 -m "not slow and not drills and not lab and not prefect and not soak and not bench" $(PYTEST_ARGS)
 
 bench: machine install ## our restore against Velero's own, on the same backup
 	@$(VENV)/bin/pytest -m bench -s --timeout=3600 $(PYTEST_ARGS)
@@ -61,7 +62,7 @@ clean: ## stop the lab, remove everything that was made here; evidence (.lab/evi
 			echo "HINT: make install, then make clean" >&2; exit 3; }; \
 		$(DR) lab down; fi
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -type d \( -name __pycache__ -o -name .ruff_cache -o -name .mypy_cache \) -prune -exec rm -rf {} +
 
 install: $(VENV)/installed ## the virtual environment with what the lock file pins
 

@@ -28,7 +28,7 @@ from tasks.leases import Renewal
 from tasks.software import software
 
 LOG = logging.getLogger("dr")
-RUN_ID = re.compile(r"[a-z0-9-]{1,40}")
+RUN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 M = TypeVar("M", bound=Model)
 
 
@@ -87,6 +87,7 @@ class Case:
         self.directory = journal.path.parent
         self.mirror = Mirror(site.evidence.store, journal, run_id)
         self.lease: Renewal | None = None
+        self.failure: BaseException | None = None
         self.phase: str | None = None
         self.step: str | None = None
         self._phase_began: dict[str, float] = {}
@@ -223,7 +224,9 @@ class Case:
         return f"{prefix}-{self.run_id}"
 
     def save(self, name: str, model: Model) -> None:
-        save(self.directory / f"{name}.json", model.model_dump_json())
+        path = self.directory / f"{name}.json"
+        save(path, model.model_dump_json())
+        self.mirror.push(path)
 
     def load(self, name: str, kind: type[M]) -> M:
         """Raises: Refused: this run has not recorded it."""
@@ -250,7 +253,10 @@ def parameters_of(site: Site, run_id: str) -> Request | None:
         Refused: the run id is not one, or the journal was altered.
     """
     if not RUN_ID.fullmatch(run_id):
-        raise Refused(f"run id {run_id!r} is not valid", "1 to 40 of a-z, 0-9 and -")
+        raise Refused(
+            f"run id {run_id!r} is not valid",
+            "1 to 40 of a-z, 0-9 and -, with a letter or digit at both ends: it becomes part of names in Kubernetes",
+        )
     path = journal_path(site, run_id)
     if not path.exists():
         return None

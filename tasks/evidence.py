@@ -5,18 +5,19 @@ A store that is away delays nothing but a write intent, and that by 2 s once: af
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import queue
 import threading
 from datetime import timedelta
 from pathlib import Path
 
 from runbooks.errors import RecoveryError
 from runbooks.journal import Journal
-from runbooks.site import Bucket
+from runbooks.site import Bucket, Site
 from tasks import object_store
 
 LOG = logging.getLogger("dr")
-PRIVATE = (".held",)
 
 
 class Mirror:
@@ -28,14 +29,17 @@ class Mirror:
         self.prefix = f"runs/{run_id}"
         self._wanted = threading.Event()
         self._changed = threading.Condition()
+        self._files: queue.SimpleQueue[Path] = queue.SimpleQueue()
         self._sent_seq = 0
         self._patient = True
         self._ended = False
         self._thread: threading.Thread | None = None
         self.problem: str | None = None
 
-    def push(self) -> None:
-        """The journal has grown; returns at once."""
+    def push(self, file: Path | None = None) -> None:
+        """The journal has grown, or *file* is new: another host may have to go on with it. Returns at once."""
+        if file is not None:
+            self._files.put(file)
         if self._thread is None:
             self._thread = threading.Thread(target=self._upload_forever, name="evidence", daemon=True)
             self._thread.start()
@@ -59,7 +63,11 @@ class Mirror:
     def _upload_once(self) -> None:
         upto = len(self._journal.entries)
         try:
-            object_store.connect(self._bucket).put(f"{self.prefix}/journal.jsonl", self._journal.path.read_bytes())
+            store = object_store.connect(self._bucket)
+            while not self._files.empty():
+                file = self._files.get()
+                store.put(f"{self.prefix}/{file.name}", file.read_bytes())
+            store.put(f"{self.prefix}/journal.jsonl", self._journal.path.read_bytes())
         except (RecoveryError, OSError) as error:
             self.problem = str(error)
             return
@@ -84,3 +92,22 @@ class Mirror:
     def end(self) -> None:
         self._ended = True
         self._wanted.set()
+
+
+def fetch(site: Site, run_id: str) -> None:
+    """A run that was begun on another host is here, too, as far as its evidence was copied. Never over what is here.
+
+    A store that does not answer is no reason not to begin: then the run is only known if it is from this host.
+    """
+    directory = site.evidence.directory / run_id
+    if directory.exists():
+        return
+    with contextlib.suppress(RecoveryError):
+        store = object_store.connect(site.evidence.store)
+        found = {key: store.get(key) for key in store.list(f"runs/{run_id}/")}
+        if f"runs/{run_id}/journal.jsonl" not in found:
+            return
+        directory.mkdir(parents=True)
+        for key, stored in found.items():
+            if stored is not None:
+                (directory / key.rpartition("/")[2]).write_bytes(stored.body)

@@ -1,7 +1,8 @@
 """Runs `dr` commands as processes that can be killed, without paying for Python's imports each time.
 
 One process imports everything and then forks a child for each command. It reads a JSON request a line:
-{"argv": […], "log": PATH, "env": {…}} starts a child and answers its pid ("err": PATH for its errors alone); {"poll": PID} answers its exit code or null.
+{"argv": […], "log": PATH, "env": {…}} starts a child and answers its pid ("err": PATH for its errors alone);
+{"poll": PID} answers its exit code or null.
 """
 
 from __future__ import annotations

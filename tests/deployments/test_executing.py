@@ -16,6 +16,8 @@ from tests.deployments import prefect_server
 from tests.deployments.prefect_server import Wire
 from tests.deployments.sample import sample
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

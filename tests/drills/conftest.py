@@ -10,6 +10,13 @@ from tests.drills.stage import Stage, stage
 from tests.zygote import Zygote
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.drills)
+
+
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Zygote]:
     with zygote.serve() as made:

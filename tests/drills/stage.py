@@ -65,7 +65,7 @@ class Stage:
                     return entry
             assert not ended, f"the run ended without that entry:\n{child.output[-3000:]}"
             assert time.monotonic() < until, f"no such entry within {seconds} s:\n{child.output[-3000:]}"
-            time.sleep(0.005)
+            time.sleep(0.0005)
 
     def namespace_uid(self) -> str | None:
         found = self.world.find("/api/v1/namespaces/production")

@@ -71,6 +71,7 @@ ORDER: dict[str, Any] = {"id": 12345, "customer": "ACME", "total": "199.90", "st
 INVOICE = "invoices/12345.txt"
 DEPLOYMENT = "deployments.apps/orders"
 OLD_IMAGE = {"spec": {"template": {"spec": {"containers": [{"name": "orders", "image": "lab.local/orders:0"}]}}}}
+OTHER_BACKUP = {"metadata": {"labels": {"velero.io/backup-name": "other"}}}
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "empty volume": ({"lost_snapshots": ["invoices"]}, "volume:invoices"),
     "a file altered": ({"restore_files": {"invoices": {INVOICE: "other"}}}, f"volume:invoices {INVOICE}"),
@@ -80,6 +81,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "configmap": (
         {"restore_alters": [{"object": "configmaps/orders", "patch": {"data": {"COLOR": "red"}}}]},
         "ConfigMap/orders",
+    ),
+    "another backup": (
+        {"restore_alters": [{"object": DEPLOYMENT, "patch": OTHER_BACKUP}]},
+        "restored from the planned backup",
     ),
     "pdb gone": ({"restore_omits": ["poddisruptionbudgets.policy/orders"]}, "PodDisruptionBudget/orders"),
     "fewer replicas": (
@@ -187,3 +192,17 @@ def test_slack_told_in_one_thread(drill: Stage) -> None:
         report = drill.report("told")
     assert report.notifications.sent >= 2
     assert report.notifications.failed == ()
+
+
+def test_gone_on_with_on_another_host(drill: Stage) -> None:
+    """All that a resume needs is in the evidence store: this host's evidence is taken away."""
+    child = drill.start("moved")
+    drill.wait_for("moved", child, lambda e: e.kind == "done" and e.step == "disasters.delete_namespace")
+    child.kill()
+    child.wait()
+    drill.evidence("moved").rename(drill.folder / "the-other-host")
+    resumed = drill.resume("moved")
+    assert resumed.wait(90) == BACK, resumed.output[-3000:]
+    report = drill.report("moved")
+    assert (report.verdict, len(report.attempts)) == ("passed", 2)
+    assert drill.world.repeated_writes() == []

@@ -80,7 +80,12 @@ def test_killed_between_a_write_and_its_answer(drill: Stage, write: str, after_w
 def test_killed_while_terminating_and_resumed_later(drill: Stage) -> None:
     """The RTO counts from the first fault, the time in between included."""
     drill.world.set(termination_seconds=2)
-    kill_at(drill, "killed", lambda e: e.kind == "clock" and e.data["name"] == "fault")
+    fault = drill.world.fault("hang", method="DELETE", path="/namespaces/production$", after_work=True, user="runner")
+    child = drill.start("killed")
+    drill.world.wait_until_held(fault, 30)
+    child.kill()
+    child.wait()
+    drill.world.release()
     drill.world.wait(lambda: drill.namespace_uid() is None, "the namespace gone", 20)
     has_recovered(drill, "killed")
     report = drill.report("killed")

@@ -77,6 +77,7 @@ def application(world: World) -> None:
 def fill(invoices: Path, ledger: Path) -> None:
     """The first data; the file that says that it is complete comes last."""
     (ledger / "2026.ledger").write_text("2026-01-09 12345 199.90\n")
+    (invoices / "terms.txt").write_text("payable within 30 days\n")  # the application does not miss it
     (invoices / "invoices").mkdir()
     (invoices / "markers").mkdir()
     for number in INVOICES:

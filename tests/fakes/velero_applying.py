@@ -73,8 +73,6 @@ def _item(core: Core, restore: Object, work: Work, items: Items, resource: Resou
     except patches.PatchFailed as error:
         work.fail(source, f"error in applying patch {error}")
     new["metadata"]["namespace"] = target
-    for alter in settings.restore_alters:
-        new = patches.merge(new, alter["patch"]) if alter["object"] == f"{resource.full}/{meta['name']}" else new
     created = _create(core, restore, work, resource, velero_items.labelled(new, restore))
     if created is not None and saved:
         begin_volume_restores(core, restore, created, saved, source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fakes import velero_disk, velero_modifiers, velero_scope
+from tests.fakes import patches, velero_disk, velero_modifiers, velero_scope
 from tests.fakes.core import Core
 from tests.fakes.kinds import BACKUPS, CONFIG_MAPS, NAMESPACES, RESTORES, VOLUME_RESTORES
 from tests.fakes.selectors import labels_of
@@ -107,6 +107,7 @@ def _go_on(core: Core, restore: Object, running: str) -> None:
 
 def _finalize(core: Core, restore: Object, work: Work, volumes: list[Object]) -> None:
     name = restore["metadata"]["name"]
+    _alter(core, work)
     for one in volumes:
         if phase(one) != "Completed":
             work.fail(one["spec"]["pod"]["namespace"], f"pod volume restore failed: {one['status'].get('message')}")
@@ -120,6 +121,14 @@ def _finalize(core: Core, restore: Object, work: Work, volumes: list[Object]) ->
     counts = {key: value for key, value in (("errors", errors), ("warnings", warnings)) if value}
     set_status(core, RESTORES, restore, phase="FinalizingPartiallyFailed" if errors else "Finalizing", hookStatus={},
                **counts)  # fmt: skip
+
+
+def _alter(core: Core, work: Work) -> None:
+    """What a test wants to be wrong with this restore, at its end: earlier, controllers would already act on it."""
+    for wrong in core.settings.restore_alters:
+        for resource, namespace, name, _ in work.restored:
+            if wrong["object"] == f"{resource.full}/{name}":
+                core.store.update(resource, patches.merge(core.store.get(resource, namespace, name), wrong["patch"]))
 
 
 def _result(told: dict[str, list[str]]) -> Object:

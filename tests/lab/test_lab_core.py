@@ -134,13 +134,17 @@ def test_down_keeps_evidence(empty: Lab) -> None:
 def test_pid_belongs_to_a_stranger(empty: Lab) -> None:
     """A process that has the pid that we wrote down, and did not start when ours did, is not killed."""
     ours = empty.spawn("sleeper", ["sleep", "1000"])
-    with subprocess.Popen(["sleep", "1000"]) as stranger:
+    sleep(0.05)  # the kernel's stamps have a resolution of 10 ms
+    stranger = subprocess.Popen(["sleep", "1000"])
+    try:
         record = empty.path("run", "sleeper.json")
         record.write_text(record.read_text().replace(f'"pid": {ours.pid}', f'"pid": {stranger.pid}'))
         assert empty.running("sleeper") is None
         empty.kill("sleeper")
         assert stranger.poll() is None
+    finally:
         stranger.kill()
+        stranger.wait()
     assert process.lives(ours)
     lifecycle.down(empty)
     assert not process.lives(ours)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from runbooks import compare
 from runbooks.records import BackupState, FileManifest, FileRecord
 from tests.runbooks import shop
 from tests.runbooks.shop import Objects
+
+pytestmark = pytest.mark.slow
 
 AT = datetime(2026, 11, 23, 10, tzinfo=UTC)
 ALLOWED_SECONDS = 2

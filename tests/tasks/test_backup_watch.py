@@ -18,6 +18,8 @@ from tests.fakes.fake_world import World
 from tests.fakes.site import FakeSite
 from tests.tasks.outside import until
 
+pytestmark = pytest.mark.slow
+
 BACKUPS = "/apis/velero.io/v1/namespaces/velero/backups"
 STORES = ["volume:invoices", "volume:data-ledger-0"]
 

@@ -6,7 +6,11 @@ import io
 import json
 import tarfile
 
+import pytest
+
 from tasks import downloads
+
+pytestmark = pytest.mark.slow
 
 FILES = {
     "metadata/version": "1.1.0",

@@ -17,6 +17,8 @@ from tasks.clients.kubernetes import Api, Conflict, Exists, Forbidden, Missing, 
 from tests.fakes import fake_world
 from tests.fakes.fake_world import World
 
+pytestmark = pytest.mark.slow
+
 MAP = ("v1", "ConfigMap")
 SOON = timedelta(seconds=1)
 

@@ -6,8 +6,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from runbooks.records import Sample
 from tasks import lines
+
+pytestmark = pytest.mark.slow
 
 START = datetime(2026, 11, 23, 10, tzinfo=UTC)
 

@@ -17,6 +17,8 @@ from tasks import lines, losses
 from tasks.losses import Count, ReadBack
 from tests.tasks.outside import application
 
+pytestmark = pytest.mark.slow
+
 TEN = datetime(2026, 11, 23, 10, tzinfo=UTC)
 VOLUME = "volume:invoices"
 

@@ -20,6 +20,8 @@ from tests.fakes import fake_world, seed, site
 from tests.fakes.fake_world import World
 from tests.fakes.site import FakeSite
 
+pytestmark = pytest.mark.slow
+
 PRODUCTION = "/api/v1/namespaces/production"
 VELERO = "/apis/velero.io/v1/namespaces/velero"
 SOON = timedelta(seconds=2)
@@ -124,7 +126,7 @@ def test_rights_that_are_missing(place: Place) -> None:
     rights.must_be_granted(case)
     place.world.deny("delete", "namespaces")
     place.world.deny("create", "restores.velero.io")
-    with pytest.raises(Refused, match="may not: create restores.velero.io in namespace velero, delete namespaces"):
+    with pytest.raises(Refused, match=r"may not: create restores\.velero\.io in namespace velero, delete namespaces"):
         rights.must_be_granted(case)
     assert place.world.writes() == []
 

@@ -23,6 +23,8 @@ from tasks.clients import slack
 from tests.tasks.cases import case_of, site_of
 from tests.tasks.outside import until
 
+pytestmark = pytest.mark.slow
+
 APPLICATION = Application(name="orders", home="a", namespaces=("production",))
 END = timedelta(seconds=2)
 

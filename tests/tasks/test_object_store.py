@@ -16,6 +16,8 @@ from tasks import object_store
 from tasks.object_store import Changed, Exists, Store
 from tests.tasks.programs import Weed, weed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:

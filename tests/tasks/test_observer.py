@@ -26,6 +26,8 @@ from tasks.cases import Case
 from tests.tasks.cases import case_of
 from tests.tasks.outside import Application, Names, application, name_server, until
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 SITE = """

@@ -15,6 +15,8 @@ from tests.fakes import fake_world, seed
 from tests.fakes import site as fake_site
 from tests.fakes.fake_world import World
 
+pytestmark = pytest.mark.slow
+
 SECOND = timedelta(seconds=1)
 
 

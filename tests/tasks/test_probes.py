@@ -22,6 +22,8 @@ from tests.tasks.cases import case_of, site_of
 from tests.tasks.outside import Application as Server
 from tests.tasks.outside import application
 
+pytestmark = pytest.mark.slow
+
 SECOND = timedelta(seconds=1)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ from tests.tasks.cases import site_of
 from tests.tasks.outside import name_server, until
 from tests.tasks.programs import Postgres, postgres
 
+pytestmark = pytest.mark.slow
+
 APPLICATION = Application(
     name="orders",
     home="a",
@@ -30,9 +34,9 @@ APPLICATION = Application(
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     folder = tmp_path_factory.mktemp("postgres")
-    folder.parent.chmod(0o755)
-    folder.parent.parent.chmod(0o755)
-    folder.chmod(0o755)
+    for parent in (folder, *folder.parents):  # PostgreSQL's own user has to get there
+        if parent.stat().st_uid == os.geteuid() and parent.is_relative_to(tempfile.gettempdir()):
+            parent.chmod(parent.stat().st_mode | 0o055)
     (folder / "password").write_text("any")
     with postgres(folder, folder / "password") as running:
         yield running
