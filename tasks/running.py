@@ -20,6 +20,7 @@ from runbooks.records import Ended, Severity
 from runbooks.report import Report
 from tasks import clean_up, evidence, net, notify, probes
 from tasks.cases import Attempt, Case, Request, hold, journal_path, opened, parameters_of, started
+from tasks.software import versions
 
 LOG = logging.getLogger("dr")
 SENDING = timedelta(seconds=5)
@@ -106,10 +107,11 @@ def _must_be_unfinished(run_id: str, journal: Journal) -> None:
 
 
 def _begin(case: Case) -> None:
-    is_new = not case.journal.entries
+    is_new = not any(case.journal.of("opened"))
     case.journal.begin_attempt(**started(case))
     if is_new:
         case.note("opened", **opened(case))
+        case.note("tools", **versions())
     else:
         case.event(f"resumed, attempt {case.journal.attempt}")
     notify.begin(case)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,3 +41,8 @@ def _commit() -> str | None:
 
 def _sha256(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+
+def versions() -> dict[str, Json]:
+    """What this process is made of; the versions of what it speaks to are noted where it meets them."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("prefect", "kubernetes", "boto3")}}

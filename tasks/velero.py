@@ -37,7 +37,7 @@ def choose_backup(case: Case) -> Backup:
         Unavailable: the object store did not hand out what is in the backup.
     """
     with kubernetes.connect(case.cluster) as api:
-        velero_server.must_be_at_work(api, case.cluster)
+        case.note("tools", velero=velero_server.must_be_at_work(api, case.cluster))
         choice = backups.choose(
             velero_server.all_backups(api, case.cluster), plans.wanted(case), named=plans.planned(case)
         )

@@ -22,8 +22,10 @@ VALIDATED_EVERY = "1m0s"
 SLACK = timedelta(minutes=1)
 
 
-def must_be_at_work(api: Api, cluster: Cluster) -> None:
+def must_be_at_work(api: Api, cluster: Cluster) -> str:
     """Velero and its node agents run, and the storage location was found Available a moment ago. Reads only.
+
+    Returns the image of the server.
 
     Raises:
         Refused: one of these does not hold.
@@ -36,6 +38,7 @@ def must_be_at_work(api: Api, cluster: Cluster) -> None:
     if not wanted or ready < wanted:
         raise _not_at_work(f"DaemonSet node-agent: {ready} of {wanted} ready", cluster)
     must_be_available(api, cluster)
+    return str(server["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 def must_be_available(api: Api, cluster: Cluster) -> None:

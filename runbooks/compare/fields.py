@@ -97,8 +97,10 @@ def _in_lists(a: Sequence[Json], b: Sequence[Json], eyes: Eyes, place: Place) ->
         for n in range(max(len(a), len(b))):
             left, right = (v[n] if n < len(v) else None for v in (a, b))
             yield from differences(left, right, eyes, place.item(str(n)))
-    elif not unordered or sorted(map(_text, a)) != sorted(map(_text, b)):
-        yield Difference(place, list(a), list(b))
+    else:
+        texts = [[_text(v) for v in values] for values in (a, b)]
+        if (sorted(texts[0]) != sorted(texts[1])) if unordered else (texts[0] != texts[1]):
+            yield Difference(place, list(a), list(b))
 
 
 def _in_named(a: Mapping[str, Json], b: Mapping[str, Json], eyes: Eyes, place: Place) -> Iterator[Difference]:
@@ -122,7 +124,14 @@ def _common(a: Mapping[str, Json], b: Mapping[str, Json]) -> list[str]:
 
 
 def _text(value: Json) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return json.dumps(_without_nulls(value), sort_keys=True, separators=(",", ":"))
+
+
+def _without_nulls(value: Json) -> Json:
+    """A null in an object is the same as an absent field."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def spell(found: Difference, *, secret: bool) -> tuple[str, str]:
