@@ -73,7 +73,7 @@ DEPLOYMENT = "deployments.apps/orders"
 OLD_IMAGE = {"spec": {"template": {"spec": {"containers": [{"name": "orders", "image": "lab.local/orders:0"}]}}}}
 OTHER_BACKUP = {"metadata": {"labels": {"velero.io/backup-name": "other"}}}
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "empty volume": ({"lost_snapshots": ["invoices"]}, "Deployment/orders: 0 of 3"),
+    "empty volume": ({"lost_snapshots": ["invoices"]}, "Deployment production/orders: 0 of 3 ready"),
     "a file altered": ({"restore_files": {"invoices": {INVOICE: "other"}}}, f"volume:invoices {INVOICE}"),
     "a file missing": ({"restore_files": {"invoices": {"terms.txt": None}}}, "volume:invoices terms.txt"),
     "order wrong": ({"order_12345": {**ORDER, "total": "1.00"}}, "order"),
