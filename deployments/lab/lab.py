@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PROJECT = Path(__file__).resolve().parents[2]
+ENTERS = "+dac_read_search"
+"""What a user needs to come to its files in a checkout that only root may enter, such as one in /root."""
 MARK = "DR_LAB_MARK"
 """In the environment of all that we start: `down` finds by it what a killed `up` had no time to write down."""
 QUIET = {"AWS_EC2_METADATA_DISABLED": "true", "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
@@ -239,7 +241,8 @@ def as_user(user: str | None, argv: Sequence[str]) -> list[str]:
     """*argv* without root's rights."""
     if user is None:
         return list(argv)
-    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--", *argv]
+    change = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    return [*change, f"--inh-caps={ENTERS}", f"--ambient-caps={ENTERS}", "--", *argv]
 
 
 def program(name: str) -> str:

@@ -58,19 +58,13 @@ class Files:
 
 
 def files(lab: Lab, region: Region) -> Files:
-    """Raises: LabError when the path is too long for a socket in it, or closed to the user postgres."""
+    """Raises: LabError when the path is too long for a socket in it."""
     root = lab.folder(region.name, "pg")
     socket = len(str(root / "run" / ".s.PGSQL.24000"))
     if socket > LONGEST_SOCKET:
         raise LabError(
             f"{root} is too long for a socket: {socket} > {LONGEST_SOCKET}", "set DR_LAB_ROOT to a shorter one"
         )
-    for folder in root.parents:
-        if not folder.stat().st_mode & 0o001:
-            raise LabError(
-                f"the user postgres cannot enter {folder}, and PostgreSQL does not run as root",
-                f"chmod o+x {folder}, or set DR_LAB_ROOT to a folder elsewhere",
-            )
     return Files(root)
 
 
