@@ -11,15 +11,18 @@ from collections.abc import Callable, Generator, Iterator
 from datetime import timedelta
 from types import FrameType
 
+from runbooks import outside
 from runbooks import report as reports
 from runbooks import site as sites
 from runbooks.errors import Aborted, DryRunEnded, RecoveryError, Refused
 from runbooks.journal import Journal
 from runbooks.model import Json, spell
 from runbooks.records import Ended, Severity
+from runbooks.render import timeline
 from runbooks.report import Report
 from tasks import clean_up, evidence, net, notify, probes
 from tasks.cases import Attempt, Case, Request, hold, journal_path, opened, parameters_of, started
+from tasks.clients import artifacts
 from tasks.software import versions
 
 LOG = logging.getLogger("dr")
@@ -198,9 +201,12 @@ def _publish(case: Case) -> None:
         case.finding("evidence copied", case.site.evidence.store.url, Severity.YELLOW, problem, KEPT_HERE)
     notify.result(case, reports.build(case.directory, earlier))
     notify.end(case, within=timedelta(seconds=2))
-    reports.save(reports.build(case.directory, earlier), case.directory)
+    made = reports.build(case.directory, earlier)
+    reports.save(made, case.directory)
     if problem is None:
         _sent(case)
+    picture = timeline.svg(made, outside.read(case.directory / "samples.jsonl"))
+    artifacts.show(case.run_id, page=(case.directory / "report.md").read_text(), picture=picture)
 
 
 def _sent(case: Case) -> str | None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from runbooks import documents
@@ -60,6 +61,12 @@ def poller(lab: TheLab, tmp_path: Path) -> Iterator[Path]:
     process.wait()
 
 
+def artifacts(lab: TheLab) -> set[str]:
+    """The keys of all that Prefect's pages show beside the steps of runs."""
+    answer = httpx.post(f"{lab.env['PREFECT_API_URL']}/artifacts/filter", json={}, timeout=10)
+    return {one["key"] for one in answer.raise_for_status().json()}
+
+
 def outage(log: Path, fault: datetime) -> tuple[float, float]:
     """First red after the fault, and the green that then held; both in seconds since the epoch."""
     seen = [(float(at), green == "1") for at, green in (line.split() for line in log.read_text().splitlines())]
@@ -76,6 +83,7 @@ def test_in_prefect_seen_from_outside(lab: TheLab, run_id: str, poller: Path) ->
     assert done.stdout.rstrip().splitlines()[-1] == f"report: {lab.evidence(run_id) / 'report.json'}"
     report = has_passed(lab, run_id, done.stdout)
     assert report.attempts[0].how == "prefect"
+    assert artifacts(lab) >= {f"report-{run_id}", f"timeline-{run_id}"}
     fault, visible = report.clocks.fault, report.clocks.client_visible
     assert fault is not None
     assert visible is not None
