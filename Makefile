@@ -30,7 +30,7 @@ drill: machine install ## start the lab, delete a namespace for real, bring it b
 	@$(DR) run $(SCENARIO) --site lab --mode drill --impact real --yes
 
 test: machine lint ## every test, the lab's included
-	@$(VENV)/bin/pytest -n 3 -m "not lab and not prefect and not soak and not bench" $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest -n 4 --dist worksteal -m "not lab and not prefect and not soak and not bench" $(PYTEST_ARGS)
 	@$(DR) lab up # here, and not in a test: on a new machine it builds Kubernetes, which takes longer than a test may
 	@$(VENV)/bin/pytest -m "(lab or prefect) and not soak and not bench" $(PYTEST_ARGS)
 
