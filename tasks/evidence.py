@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import queue
+import tempfile
 import threading
+from collections import deque
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Mirror:
         self.prefix = f"runs/{run_id}"
         self._wanted = threading.Event()
         self._changed = threading.Condition()
-        self._files: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._files: deque[Path] = deque()
         self._sent_seq = 0
         self._patient = True
         self._ended = False
@@ -39,7 +40,7 @@ class Mirror:
     def push(self, file: Path | None = None) -> None:
         """The journal has grown, or *file* is new: another host may have to go on with it. Returns at once."""
         if file is not None:
-            self._files.put(file)
+            self._files.append(file)
         if self._thread is None:
             self._thread = threading.Thread(target=self._upload_forever, name="evidence", daemon=True)
             self._thread.start()
@@ -64,9 +65,9 @@ class Mirror:
         upto = len(self._journal.entries)
         try:
             store = object_store.connect(self._bucket)
-            while not self._files.empty():
-                file = self._files.get()
-                store.put(f"{self.prefix}/{file.name}", file.read_bytes())
+            while self._files:  # taken off only when it is there: a store that is away for a while gets it later
+                store.put(f"{self.prefix}/{self._files[0].name}", self._files[0].read_bytes())
+                self._files.popleft()
             store.put(f"{self.prefix}/journal.jsonl", self._journal.path.read_bytes())
         except (RecoveryError, OSError) as error:
             self.problem = str(error)
@@ -107,7 +108,13 @@ def fetch(site: Site, run_id: str) -> None:
         found = {key: store.get(key) for key in store.list(f"runs/{run_id}/")}
         if f"runs/{run_id}/journal.jsonl" not in found:
             return
-        directory.mkdir(parents=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{run_id}-", dir=_made(directory.parent)))
         for key, stored in found.items():
             if stored is not None:
-                (directory / key.rpartition("/")[2]).write_bytes(stored.body)
+                (draft / key.rpartition("/")[2]).write_bytes(stored.body)
+        draft.rename(directory)  # killed in between it leaves no half of a run behind
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
