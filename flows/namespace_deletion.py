@@ -7,7 +7,7 @@ from datetime import datetime
 from prefect import flow
 
 from flows import starting
-from runbooks.records import Impact, Mode
+from runbooks.records import Impact, Mode, RunKind
 from tasks import (
     approvals,
     cluster_state,
@@ -68,7 +68,7 @@ def namespace_deletion(
         velero.choose_backup(case)
         velero.prove_coverage(case)
         approvals.ask(case)
-        if case.is_drill:
+        if case.kind is RunKind.DRILL:
             net.cast(case)
             disasters.delete_namespace(case)
         notify.alert(case)

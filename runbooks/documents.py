@@ -1,6 +1,8 @@
 """The runbook of a scenario: one Markdown file, read by people, by the engine (phases, budgets) and by the tests.
 
 Between `+++` lines stand the phases in TOML; below, one section a step, headed `### velero.restore: what it does`.
+A step that does not take place in every kind of run is named in `only` of its phase with the kinds in which it does,
+and its heading begins with them: `### net.cast: (drill) Take …`.
 In its commands `{{name}}` stands for a value of the site; a line with a value of which there are several (such as
 `{{namespace}}`) is printed once for each.
 """
@@ -13,12 +15,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from runbooks.errors import Refused
 from runbooks.model import Model
+from runbooks.records import RunKind
 from runbooks.site import Application, Site
 from runbooks.values import fill, of
 
@@ -38,7 +41,7 @@ class Run(Protocol):
     run_id: str
 
     @property
-    def is_drill(self) -> bool: ...
+    def kind(self) -> RunKind: ...
 
     def recorded(self, step: str) -> object | None: ...
 
@@ -47,7 +50,17 @@ class Phase(Model):
     name: str
     budget_seconds: float = Field(gt=0)
     steps: tuple[str, ...] = ()
-    drill_only: tuple[str, ...] = Field(default=(), description="those of the steps that an incident leaves out")
+    only: dict[str, tuple[RunKind, ...]] = Field(
+        default={}, description="the kinds of run in which a step takes place; a step that is not named: in all"
+    )
+
+    @model_validator(mode="after")
+    def _names_its_own_steps(self) -> Self:
+        if unknown := self.only.keys() - set(self.steps):
+            raise ValueError(f"only names {', '.join(sorted(unknown))}, which is no step of phase {self.name}")
+        if empty := [step for step, kinds in self.only.items() if not kinds]:
+            raise ValueError(f"only names no kind of run for {', '.join(empty)}")
+        return self
 
 
 class Front(Model):
@@ -78,9 +91,12 @@ class Document(Model):
     def steps(self) -> tuple[str, ...]:
         return tuple(step for phase in self.phases for step in phase.steps)
 
-    @property
-    def drill_only(self) -> frozenset[str]:
-        return frozenset(step for phase in self.phases for step in phase.drill_only)
+    def kinds_of(self, step: str) -> frozenset[RunKind]:
+        """In which kinds of run the step takes place."""
+        return frozenset(self.phase(self.phase_of(step)).only.get(step, RunKind))
+
+    def steps_of(self, kind: RunKind) -> tuple[str, ...]:
+        return tuple(step for step in self.steps if kind in self.kinds_of(step))
 
     def phase(self, name: str) -> Phase:
         """Raises: Refused: the document has no such phase."""
@@ -130,7 +146,7 @@ class Document(Model):
         values = of(run.site, run.application)
         yield "# in one terminal\n" + fill(self.opening, values).strip()
         for section in self.sections:
-            if run.recorded(section.step) is None and (run.is_drill or section.step not in self.drill_only):
+            if run.recorded(section.step) is None and run.kind in self.kinds_of(section.step):
                 commands = fill(section.commands, values).strip()
                 yield f"# {section.step}: {section.title}" + (f"\n{commands}" if commands else "")
 

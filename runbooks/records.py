@@ -20,6 +20,20 @@ class Impact(StrEnum):
     SANDBOX = "sandbox"
 
 
+class RunKind(StrEnum):
+    """What happens to the original: a `drill` breaks it, a `sandbox` leaves it alone, an `incident` finds it broken."""
+
+    DRILL = "drill"
+    SANDBOX = "sandbox"
+    INCIDENT = "incident"
+
+    @classmethod
+    def of(cls, mode: Mode, impact: Impact) -> RunKind:
+        if mode is Mode.INCIDENT:
+            return cls.INCIDENT
+        return cls.DRILL if impact is Impact.REAL else cls.SANDBOX
+
+
 class KubeObject(Model):
     """One Kubernetes object as the API gave it, secret values replaced by their HMAC."""
 

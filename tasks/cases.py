@@ -21,7 +21,7 @@ from runbooks.errors import NotRecovered, RecoveryError, Refused
 from runbooks.journal import Journal, Kind
 from runbooks.model import Instant, Json, Model, now, rfc3339
 from runbooks.objectives import DEFAULTS, Objectives
-from runbooks.records import Check, CheckStatus, Finding, Impact, Mode, Severity
+from runbooks.records import Check, CheckStatus, Finding, Impact, Mode, RunKind, Severity
 from runbooks.site import Application, Cluster, Region, Site
 from tasks.evidence import Mirror
 from tasks.leases import Renewal
@@ -91,6 +91,10 @@ class Case:
         self.phase: str | None = None
         self.step: str | None = None
         self._phase_began: dict[str, float] = {}
+
+    @property
+    def kind(self) -> RunKind:
+        return RunKind.of(self.mode, self.impact)
 
     @property
     def is_drill(self) -> bool:
@@ -175,7 +179,7 @@ class Case:
 
     def is_broken(self) -> bool:
         """Did this drill begin to break the original?"""
-        return self.is_drill and self.impact is Impact.REAL and self.clock_of("fault") is not None
+        return self.kind is RunKind.DRILL and self.clock_of("fault") is not None
 
     # -- steps, as tasks.steps calls them ---------------------------------------------------------------------------
 

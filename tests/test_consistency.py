@@ -7,6 +7,7 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from deployments.commands import forms, registering, registry
 from runbooks import documents, site
 from runbooks.documents import Document
 from runbooks.objectives import BROUGHT_BACK_BY, DEFAULTS
+from runbooks.records import RunKind
 from runbooks.site import Drills
 from tasks.clients import prefect_api
 
@@ -37,25 +39,27 @@ def tree_of(scenario: str) -> ast.Module:
     return ast.parse((ROOT / "flows" / f"{scenario.replace('-', '_')}.py").read_text())
 
 
-def steps_in(statements: list[ast.stmt]) -> list[str]:
-    """`velero.restore(case)` is the step velero.restore."""
-    calls = [node for one in statements for node in ast.walk(one) if isinstance(node, ast.Call)]
+def steps_in(statements: list[ast.stmt], kind: RunKind) -> list[str]:
+    """`velero.restore(case)` is the step velero.restore. The only branches are those between kinds of run."""
+    return [step for statement in statements for step in _steps(statement, kind)]
+
+
+def _steps(statement: ast.stmt, kind: RunKind) -> list[str]:
+    if isinstance(statement, ast.If):
+        case = SimpleNamespace(kind=kind)
+        holds = eval(ast.unparse(statement.test), {"case": case, "RunKind": RunKind, "__builtins__": {}})
+        return steps_in(statement.body if holds else statement.orelse, kind)
+    calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
     in_order = sorted(calls, key=lambda call: (call.lineno, call.col_offset))
     return [ast.unparse(call.func) for call in in_order]
 
 
-def test_flow_is_the_list_of_the_runbooks_steps(document: Document) -> None:
-    """In the document's order, and nothing else."""
-    written = [step for phase in document.phases if phase.name not in AT_THE_END for step in phase.steps]
-    assert steps_in(body_of(document.scenario)) == written
-
-
-def test_only_a_drill_does_what_the_document_says_only_a_drill_does(document: Document) -> None:
-    """The flow's one branch is that between drill and incident."""
-    branches = [node for node in body_of(document.scenario) if isinstance(node, ast.If)]
-    assert [ast.unparse(branch.test) for branch in branches] == ["case.is_drill"]
-    ahead = {step for phase in document.phases if phase.name not in AT_THE_END for step in phase.drill_only}
-    assert set(steps_in(branches[0].body)) == ahead
+@pytest.mark.parametrize("kind", RunKind)
+def test_flow_is_the_list_of_the_runbooks_steps(document: Document, kind: RunKind) -> None:
+    """In each kind of run those of the document, in its order, and nothing else."""
+    at_the_end = {step for name in AT_THE_END for step in document.phase(name).steps}
+    written = [step for step in document.steps_of(kind) if step not in at_the_end]
+    assert steps_in(body_of(document.scenario), kind) == written
 
 
 def test_clean_up_is_as_the_document_says(document: Document) -> None:

@@ -8,9 +8,11 @@ import pytest
 
 from runbooks import documents
 from runbooks.journal import Entry
+from runbooks.records import RunKind
 from tests.drills.stage import SCENARIO, Stage
 
-STEPS = [s for p in documents.load(SCENARIO).phases if p.name not in ("record", "clean_up") for s in p.steps]
+DOCUMENT = documents.load(SCENARIO)
+STEPS = [s for s in DOCUMENT.steps_of(RunKind.DRILL) if DOCUMENT.phase_of(s) != "clean_up"]
 WRITES = {
     "lease": ("POST", "/leases"),
     "safety backup": ("POST", "/backups$"),

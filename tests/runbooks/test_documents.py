@@ -8,15 +8,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from runbooks import documents, site, values
-from runbooks.documents import Document
+from runbooks.documents import Document, Phase
 from runbooks.errors import Refused
 from runbooks.objectives import DEFAULTS
+from runbooks.records import RunKind
 from runbooks.site import Application, Site
 
 EXAMPLE = site.load("production")
 ORDERS = EXAMPLE.application("orders")
+PREPARE = {"name": "prepare", "budget_seconds": 600, "steps": ["net.cast"]}
 
 
 class Run:
@@ -26,9 +29,9 @@ class Run:
     application: Application = ORDERS
     run_id = "r1"
 
-    def __init__(self, *done: str, is_drill: bool) -> None:
+    def __init__(self, *done: str, kind: RunKind) -> None:
         self._done = done
-        self.is_drill = is_drill
+        self.kind = kind
 
     def recorded(self, step: str) -> object | None:
         return {} if step in self._done else None
@@ -52,10 +55,25 @@ def test_each_step_is_written_for_a_person(document: Document) -> None:
 
 
 def test_steps_that_break_are_marked(document: Document) -> None:
-    """Every step of the phase break is left out of an incident, and its heading says so."""
-    assert set(document.phase("break").steps) <= document.drill_only
-    marked = {section.step for section in document.sections if section.title.startswith("(drill) ")}
-    assert marked == document.drill_only
+    """Every step of the phase break is done in a drill with real impact alone."""
+    assert {document.kinds_of(step) for step in document.phase("break").steps} <= {frozenset({RunKind.DRILL})}
+
+
+def test_headings_say_in_which_kinds_of_run(document: Document) -> None:
+    """A heading begins with the kinds of run in which the step takes place, unless it does in all."""
+    for section in document.sections:
+        kinds = [kind for kind in RunKind if kind in document.kinds_of(section.step)]
+        mark = f"({', '.join(kinds)}) " if len(kinds) < len(RunKind) else ""
+        assert section.title.startswith(mark)
+        assert mark or not section.title.startswith("(")
+
+
+def test_step_that_takes_place_in_no_run() -> None:
+    """What a phase says about a step that it does not have, or about no kind of run, is refused."""
+    with pytest.raises(ValidationError, match=r"only names net\.cats, which is no step of phase prepare"):
+        Phase.model_validate({**PREPARE, "only": {"net.cats": ["drill"]}})
+    with pytest.raises(ValidationError, match=r"only names no kind of run for net\.cast"):
+        Phase.model_validate({**PREPARE, "only": {"net.cast": []}})
 
 
 def test_printed(document: Document) -> None:
@@ -76,10 +94,11 @@ def test_printed_commands_need_none_of_us(document: Document) -> None:
 def test_remaining_steps_of_an_incident() -> None:
     """What was done is left out, and so is what only a drill does; the terminal's set-up comes first."""
     document = documents.load("namespace-deletion")
-    left = list(document.remaining(Run("locks.acquire", "velero.restore", is_drill=False)))
+    left = list(document.remaining(Run("locks.acquire", "velero.restore", kind=RunKind.INCIDENT)))
     assert left[0].startswith("# in one terminal\nkubectl() { command kubectl --kubeconfig=")
     names = [text.removeprefix("# ").split(":")[0] for text in left[1:]]
-    assert set(names) == set(document.steps) - {"locks.acquire", "velero.restore"} - document.drill_only
+    assert set(names) == set(document.steps_of(RunKind.INCIDENT)) - {"locks.acquire", "velero.restore"}
+    assert "net.cast" not in names
     assert "production" in next(text for text in left if text.startswith("# cluster_state.wait_until_ready"))
 
 
