@@ -105,6 +105,7 @@ class Application(Model):
     markers: tuple[Markers, ...] = ()
     files: tuple[Files, ...] = ()
     rows: tuple[Rows, ...] = ()
+    file_sets: tuple[str, ...] = Field(default=(), description="files on hosts, backed up by restic")
     not_backed_up: tuple[str, ...] = Field(default=(), description="PVCs that are lost in a disaster, knowingly")
     schedules: tuple[Schedule, ...] = ()
     replication: Literal["none", "asynchronous", "synchronous"] = Field(

@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Objectives] = {
     "deployment-deletion": Objectives(rto=timedelta(minutes=30), rpo=timedelta(minutes=30)),
     "namespace-deletion": Objectives(rto=timedelta(hours=2), rpo=timedelta(minutes=30)),
     "database-corruption": Objectives(rto=timedelta(hours=1), rpo=timedelta(minutes=5)),
+    "file-restore": Objectives(rto=timedelta(hours=2), rpo=timedelta(hours=24)),
     "cluster-loss": Objectives(rto=timedelta(hours=4), rpo=timedelta(minutes=30)),
     "region-failover": Objectives(rto=timedelta(hours=8), rpo=timedelta()),
 }
@@ -31,6 +32,7 @@ BROUGHT_BACK_BY: dict[str, str | None] = {
     "deployment-deletion": "velero",
     "namespace-deletion": "velero",
     "database-corruption": "pgbackrest",
+    "file-restore": "restic",
     "cluster-loss": "velero",
     "region-failover": "replication",
 }
@@ -90,12 +92,20 @@ def cheapest(wanted: Objectives) -> Protection | None:
 
 
 def judge(site: Site) -> tuple[Judgement, ...]:
-    """Each application in each scenario that it has objectives for or may be drilled in; in all, when it names none."""
+    """Each application in each scenario that it has objectives for or may be drilled in; in all, when it names none.
+
+    Where it has files on hosts, losing them is a scenario, too.
+    """
     return tuple(
-        _judge(application, scenario)
-        for application in site.applications
-        for scenario in dict.fromkeys((*application.objectives, *application.drills.scenarios)) or DEFAULTS
+        _judge(application, scenario) for application in site.applications for scenario in _scenarios(application)
     )
+
+
+def _scenarios(application: Application) -> tuple[str, ...]:
+    named = dict.fromkeys((*application.objectives, *application.drills.scenarios))
+    of_files = ("file-restore",) if application.file_sets else ()
+    every = tuple(s for s in DEFAULTS if s != "file-restore")
+    return tuple(dict.fromkeys((*(named or every), *of_files)))
 
 
 def _judge(application: Application, scenario: str) -> Judgement:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from runbooks.application import Application as Application
 from runbooks.application import DrillRules as DrillRules
@@ -22,7 +22,10 @@ from runbooks.application import Schedule as Schedule
 from runbooks.application import Table as Table
 from runbooks.application import Workload as Workload
 from runbooks.errors import Refused
+from runbooks.file_sets import FileSet as FileSet
+from runbooks.file_sets import Retention as Retention
 from runbooks.model import Duration, Model
+from runbooks.secret import Secret as Secret
 from runbooks.site_errors import explain
 from runbooks.site_references import dangling
 
@@ -30,20 +33,6 @@ PROJECT = Path(__file__).resolve().parent.parent
 SITES = PROJECT / "deployments" / "sites"
 LAB = "lab"
 M = TypeVar("M", bound=Model)
-
-
-class Secret(Model):
-    """Where a secret is; it is read when it is used and never kept.
-
-    Written as "env:NAME", "file:PATH" or "block:NAME" (a Prefect Secret block).
-    """
-
-    where: str = Field(pattern=r"^(env|file|block):.+$")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return {"where": value} if isinstance(value, str) else value
 
 
 class Cluster(Model):
@@ -129,6 +118,7 @@ class Site(Model):
     regions: tuple[Region, ...]
     applications: tuple[Application, ...]
     databases: tuple[Database, ...] = ()
+    file_sets: tuple[FileSet, ...] = ()
     evidence: Evidence
     observer: Observer | None = None
     slack: Slack | None = None
@@ -154,6 +144,12 @@ class Site(Model):
             if one.name == name:
                 return one
         raise Refused(f"site {self.name} has no database {name!r}", "name it under [[databases]]")
+
+    def file_set(self, name: str) -> FileSet:
+        for one in self.file_sets:
+            if one.name == name:
+                return one
+        raise Refused(f"site {self.name} has no file set {name!r}", "name it under [[file_sets]]")
 
 
 def names() -> tuple[str, ...]:

@@ -20,6 +20,8 @@ def dangling(site: Site) -> list[str]:
         *_twice("regions", (r.name for r in site.regions)),
         *_twice("applications", (a.name for a in site.applications)),
         *_twice("databases", (d.name for d in site.databases)),
+        *_twice("file_sets", (f.name for f in site.file_sets)),
+        *(f"file_sets[{f.name}].{problem}" for f in site.file_sets for problem in f.problems()),
         *_schedule(site),
         *(f"applications[{a.name}].{problem}" for a in site.applications for problem in _application(site, a)),
     ]
@@ -41,6 +43,7 @@ def _application(site: Site, application: Application) -> Iterator[str]:
     yield from _known("drills.scenarios", application.drills.scenarios, DEFAULTS)
     yield from _known("dependencies", application.dependencies, [a.name for a in site.applications])
     yield from _known("rows", [r.database for r in application.rows], [d.name for d in site.databases])
+    yield from _known("file_sets", application.file_sets, [f.name for f in site.file_sets])
     yield from _known("gate.services", _gated(application), [w.service for w in application.workloads])
     for name in ("files", "workloads"):
         yield from _known(name, [item.namespace for item in getattr(application, name)], application.namespaces)

@@ -108,6 +108,23 @@ def test_restore_slower_than_wanted() -> None:
 
 
 def test_application_without_objectives() -> None:
-    """It is judged by the defaults of every scenario."""
+    """It is judged by the defaults of every scenario; by that of files only when it has some."""
     found = objectives.judge(with_applications(Application(name="orders", home="a")))
-    assert [one.scenario for one in found] == list(DEFAULTS)
+    assert [one.scenario for one in found] == [s for s in DEFAULTS if s != "file-restore"]
+
+
+@pytest.mark.parametrize(
+    ("every", "told"),
+    [
+        (24 * HOUR, ()),
+        (48 * HOUR, ("a backup every 2 d cannot meet an RPO of 1 d",)),
+        (None, ("no restic schedule protects it, so all of it would be lost",)),
+    ],
+)
+def test_files_on_a_host(every: timedelta | None, told: tuple[str, ...]) -> None:
+    """A daily restic backup meets an RPO of a day."""
+    schedules = () if every is None else (Schedule(kind="restic", name="documents", every=every),)
+    one = Application(name="orders", home="a", schedules=schedules, file_sets=("documents",))
+    found = {each.scenario: each for each in objectives.judge(with_applications(one))}["file-restore"]
+    assert found.best_rpo == every
+    assert [line for line in found.disagreements if "RTO" not in line] == list(told)
