@@ -67,6 +67,14 @@ def test_wait_says_what_it_saw_last() -> None:
         wait_for(look, what="pods of orders", seconds=0.1, hint="")
 
 
+def test_wait_for_a_process_that_ends(tmp_path: Path) -> None:
+    """Nobody waits for the dead: its log's end is told at once."""
+    lab = Lab(tmp_path, 0)
+    lab.spawn("loud", ["sh", "-c", "sleep 0.2; echo address already in use; exit 1"])
+    with pytest.raises(LabError, match="loud ended: address already in use"):
+        lab.wait_for("loud", lambda: None, seconds=60)
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.folder)
 def test_build_key(module: Module, tmp_path: Path) -> None:
     """A changed file, compiler or flag is another binary; the same ones are not built again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,18 +20,13 @@ from botocore.exceptions import BotoCoreError
 from deployments.lab import dns_server
 from deployments.lab.orders import names
 from deployments.lab.orders.settings import DownError
+from tests import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parent.parent
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def eventually(look: Callable[[], T], *errors: type[Exception]) -> T:
@@ -48,12 +42,16 @@ def eventually(look: Callable[[], T], *errors: type[Exception]) -> T:
 
 
 @contextmanager
-def program(module: str, *arguments: str) -> Iterator[None]:
-    with subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=PROJECT) as running:
-        try:
-            yield
-        finally:
-            running.kill()
+def program(module: str, port: int, *arguments: str, log: Path) -> Iterator[None]:
+    """It listens at *port*."""
+
+    def is_ready() -> bool:
+        with socket.socket() as asking:
+            return asking.connect_ex(("127.0.0.1", port)) == 0
+
+    command = [sys.executable, "-m", module, *arguments]
+    with programs.running(command, log=log, is_ready=is_ready, seconds=60, cwd=PROJECT):
+        yield
 
 
 class Route53:
@@ -79,8 +77,8 @@ class Route53:
 
 @contextmanager
 def route53(state: Path, port: int | None = None) -> Iterator[Route53]:
-    port = port or free_port()
-    with program("deployments.lab.route53_server", str(port), str(state)):
+    port = port or programs.free_port()
+    with program("deployments.lab.route53_server", port, str(port), str(state), log=state.with_suffix(".log")):
         served = Route53(port)
         served.zone()
         yield served
@@ -120,9 +118,9 @@ def zone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Route53]:
 
 
 @pytest.fixture(scope="module")
-def resolver(zone: Route53) -> Iterator[Resolver]:
-    port = free_port()
-    with program("deployments.lab.dns_server", zone.url, f"127.0.0.1:{port}", f"192.0.2.53:{port}"):
+def resolver(zone: Route53, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resolver]:
+    port, log = programs.free_port(), tmp_path_factory.mktemp("dns") / "log"
+    with program("deployments.lab.dns_server", port, zone.url, f"127.0.0.1:{port}", f"192.0.2.53:{port}", log=log):
         served = Resolver(port)
         served.wait_for("orders.lab.example.", "10.0.0.1")
         yield served
@@ -180,9 +178,9 @@ def test_other_type_of_a_known_name(resolver: Resolver) -> None:
 
 def test_route53_away(tmp_path: Path) -> None:
     """Names are answered as they were last: Route53's own servers do not need its API either."""
-    state, port = tmp_path / "zone.json", free_port()
-    api_port = free_port()
-    with program("deployments.lab.dns_server", f"http://127.0.0.1:{api_port}", f"127.0.0.1:{port}"):
+    state, port = tmp_path / "zone.json", programs.free_port()
+    api_port, log = programs.free_port(), tmp_path / "dns.log"
+    with program("deployments.lab.dns_server", port, f"http://127.0.0.1:{api_port}", f"127.0.0.1:{port}", log=log):
         with route53(state, api_port) as served:
             served.change("UPSERT", "orders.lab.example", "10.0.0.1")
             Resolver(port).wait_for("orders.lab.example.", "10.0.0.1")
@@ -211,11 +209,11 @@ def test_application_without_a_server() -> None:
     assert monotonic() - begun < 0.4
 
 
-def test_application_remembers_through_an_outage(zone: Route53) -> None:
+def test_application_remembers_through_an_outage(zone: Route53, tmp_path: Path) -> None:
     """A name that was known stays known while the server is away, long after its TTL."""
-    port = free_port()
+    port = programs.free_port()
     known = names.Names(("127.0.0.1", port))
-    with program("deployments.lab.dns_server", zone.url, f"127.0.0.1:{port}"):
+    with program("deployments.lab.dns_server", port, zone.url, f"127.0.0.1:{port}", log=tmp_path / "log"):
         assert eventually(lambda: known.address("orders.lab.example"), DownError) == "10.0.0.1"
     over = monotonic() + 2 * names.LONGEST_TTL_SECONDS
     while monotonic() < over:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
 from time import monotonic
@@ -14,6 +13,7 @@ import pytest
 
 from deployments.lab.orders import seed, settings, volume
 from deployments.lab.orders.api import Server
+from tests import programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +28,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def closed_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])
+    return programs.free_port()
 
 
 @pytest.fixture

@@ -104,11 +104,10 @@ class Cluster:
         launch(lab, self.region, "containerd")
         ctr = ["ctr", f"--address={cluster_settings.SOCKET}", "--namespace=k8s.io", "images"]
         here = self.region.name
-        listed = wait_for(
-            lambda: [*lab.run([*ctr, "ls", "--quiet"], region=here, nested=True).split(), ""],
-            what="containerd",
+        listed = lab.wait_for(
+            f"containerd-{here}",
+            lambda: lab.run([*ctr, "ls", "--quiet"], region=here, nested=True).split(),
             seconds=SLOW_MACHINE_SECONDS,
-            hint=f"log: {lab.log(f'containerd-{here}')}",
         )
         for image in self.packed():
             if image.name not in listed:
@@ -123,10 +122,7 @@ class Cluster:
         launch(lab, self.region, "etcd")
         launch(lab, self.region, "kube-apiserver")
         cluster = kube.api(lab, self.region)
-        wait_for(
-            lambda: cluster.get("/readyz"), what="API server", seconds=SLOW_MACHINE_SECONDS,
-            hint=f"log: {lab.log(f'kube-apiserver-{self.region.name}')}",
-        )  # fmt: skip
+        lab.wait_for(f"kube-apiserver-{self.region.name}", lambda: cluster.get("/readyz"), seconds=SLOW_MACHINE_SECONDS)
         launch(lab, self.region, "kube-controller-manager")
         launch(lab, self.region, "kube-scheduler")
 

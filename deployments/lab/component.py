@@ -26,6 +26,10 @@ class LabError(Exception):
         return f"{self.problem}\nHINT: {self.hint}"
 
 
+class EndedError(LabError):
+    """The process that would have answered is gone: waiting on is of no use."""
+
+
 @dataclass(frozen=True)
 class Proof:
     """What `dr lab status` shows for one component; *proof* says what was really done, and how long it took."""
@@ -61,12 +65,14 @@ class Component(Protocol):
 def wait_for(look: Callable[[], T | None], *, what: str, seconds: float, hint: str) -> T:
     """Return the first answer that is not None; *look* may raise LabError to say what it saw instead.
 
-    Raises: LabError when the time is up, ending with what was seen last."""
+    Raises: LabError when the time is up, ending with what was seen last; EndedError at once."""
     deadline = monotonic() + seconds
     seen = "no answer"
     while True:
         try:
             answer = look()
+        except EndedError:
+            raise
         except LabError as error:
             answer, seen = None, error.problem
         if answer is not None:

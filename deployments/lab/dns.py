@@ -12,7 +12,7 @@ import dns.query
 import dns.rdatatype
 
 from deployments.lab import route53
-from deployments.lab.component import LabError, Proof, wait_for
+from deployments.lab.component import LabError, Proof
 from deployments.lab.lab import PROJECT
 from deployments.lab.proof import of_process
 
@@ -31,7 +31,7 @@ class Dns:
         doors = [f"{region.host_address}:53" for region in lab.regions.values() if region.isolated]
         program = [str(lab.python), "-m", "deployments.lab.dns_server"]
         lab.spawn(self.name, [*program, route53.endpoint(lab), server(lab), *doors], cwd=PROJECT)
-        wait_for(lambda: ask(lab, route53.ORDERS), what="DNS server", seconds=20, hint=f"its log: {lab.log(self.name)}")
+        lab.wait_for(self.name, lambda: ask(lab, route53.ORDERS), seconds=20)
 
     def prove(self, lab: Lab) -> Proof:
         begun = monotonic()

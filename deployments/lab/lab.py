@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from deployments.lab import process
-from deployments.lab.component import LabError, wait_for
+from deployments.lab.component import EndedError, LabError, wait_for
 from deployments.lab.process import Process
 from deployments.lab.region_address import NAMES, Region, base_port, region
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parents[2]
 ENTERS = "+dac_read_search"
 """What a user needs to come to its files in a checkout that only root may enter, such as one in /root."""
@@ -204,6 +205,20 @@ class Lab:
         draft.write_text(json.dumps(found.record()))
         draft.replace(path)
         return found
+
+    def wait_for(self, name: str, look: Callable[[], T | None], *, seconds: float) -> T:
+        """The first answer of the process *name*, as `component.wait_for` has it.
+
+        Raises: LabError at once when it has ended, with the end of its log."""
+
+        hint = f"its log: {self.log(name)}"
+
+        def look_alive() -> T | None:
+            if self.running(name) is None:
+                raise EndedError(f"{name} ended: {tail(self.log(name))}", hint)
+            return look()
+
+        return wait_for(look_alive, what=name, seconds=seconds, hint=hint)
 
     def running(self, name: str) -> Process | None:
         """The process of that name, if it lives and is the one we started."""

@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deployments.lab import process, tls, weed
-from deployments.lab.component import LabError, Proof, wait_for
+from deployments.lab.component import LabError, Proof
 from deployments.lab.lab import Lab, tail
 
 if TYPE_CHECKING:
@@ -158,12 +158,7 @@ def _start(
     certificate = tls.s3_certificate(lab) if store.s3_tls_port else None
     weed.launch(lab, store, weed.identity_file(lab, admin.access_key, admin.secret_key), certificate=certificate)
     for bucket in buckets:
-        wait_for(
-            partial(_has_bucket, lab, store, url, admin, bucket),
-            what=f"bucket {bucket} of {store.name}",
-            seconds=60,
-            hint=f"log: {lab.log(store.name)}",
-        )
+        lab.wait_for(store.name, partial(_has_bucket, url, admin, bucket), seconds=60)
     if not all(_is_granted(lab, url, name, allowed) for name, allowed in grants.items()):
         weed.shell(
             lab,
@@ -172,10 +167,8 @@ def _start(
         )
 
 
-def _has_bucket(lab: Lab, store: weed.Server, url: str, keys: Keys, bucket: str) -> bool:
+def _has_bucket(url: str, keys: Keys, bucket: str) -> bool:
     """Only a PUT proves it: the port is open seconds before."""
-    if lab.running(store.name) is None:
-        raise LabError(f"{store.name} ended: {tail(lab.log(store.name))}", f"log: {lab.log(store.name)}")
     s3 = client(url, keys)
     try:
         s3.create_bucket(Bucket=bucket)

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from deployments.lab import prefect_server
-from deployments.lab.component import LabError, Proof, wait_for
+from deployments.lab.component import LabError, Proof
 from deployments.lab.lab import PROJECT
 from deployments.lab.proof import of_process
 
@@ -28,8 +28,7 @@ class Observer:
     def start(self, lab: Lab) -> None:
         lab.folder("observer")
         lab.spawn(self.name, dr(lab, "observe"), env=environment(lab), cwd=PROJECT)
-        hint = f"its log: {lab.log(self.name)}"
-        wait_for(lambda: newest(samples(lab)), what="first sample", seconds=30, hint=hint)
+        lab.wait_for(self.name, lambda: newest(samples(lab)), seconds=30)
 
     def prove(self, lab: Lab) -> Proof:
         begun = monotonic()

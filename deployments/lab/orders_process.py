@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from deployments.lab import application, dns, postgres, route53
-from deployments.lab.component import Proof, wait_for
+from deployments.lab.component import Proof
 from deployments.lab.lab import PROJECT
 from deployments.lab.proof import of_process
 
@@ -33,8 +33,7 @@ class OrdersProcess:
             lab.run(["env", f"--chdir={PROJECT}", *program, "seed", *rows], env=env)
             seeded.touch()
         lab.spawn(self.name, program, env=env, cwd=PROJECT)
-        hint = f"its log: {lab.log(self.name)}"
-        wait_for(lambda: application.answers(self._url()), what=self.name, seconds=20, hint=hint)
+        lab.wait_for(self.name, lambda: application.answers(self._url()), seconds=20)
 
     def prove(self, lab: Lab) -> Proof:
         begun = monotonic()

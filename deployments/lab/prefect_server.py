@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from deployments.lab.component import LabError, Proof, wait_for
+from deployments.lab.component import LabError, Proof
 from deployments.lab.proof import of_process
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ class PrefectServer:
 
     def start(self, lab: Lab) -> None:
         lab.spawn(self.name, [str(lab.python), "-m", "prefect", "server", "start"], env=settings(lab))
-        hint = f"its log: {lab.log(self.name)}"
-        wait_for(lambda: count_flows(lab), what="Prefect server", seconds=120, hint=hint)
+        lab.wait_for(self.name, lambda: count_flows(lab), seconds=120)
 
     def prove(self, lab: Lab) -> Proof:
         begun = monotonic()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from deployments.lab.component import LabError, Proof, wait_for
+from deployments.lab.component import LabError, Proof
 from deployments.lab.dns_server import client
 from deployments.lab.lab import PROJECT
 from deployments.lab.proof import of_process
@@ -33,12 +33,7 @@ class Route53:
         state = lab.path("shared", "zone.json")
         argv = [str(lab.python), "-m", "deployments.lab.route53_server", str(lab.port(PORT)), str(state)]
         lab.spawn(self.name, argv, cwd=PROJECT)
-        wait_for(
-            lambda: zone_id(lab) if lab.running(self.name) else None,
-            what="Route53 API",
-            seconds=20,
-            hint=f"its log: {lab.log(self.name)}",
-        )
+        lab.wait_for(self.name, lambda: zone_id(lab), seconds=20)
         known = records(lab)
         for record in (ORDERS, DATABASE):  # only what is missing: a failover's change must survive an `up`
             if record not in known:

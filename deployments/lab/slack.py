@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackClientError
 
-from deployments.lab.component import LabError, Proof, wait_for
+from deployments.lab.component import LabError, Proof
 from deployments.lab.lab import PROJECT
 from deployments.lab.proof import of_process
 from deployments.lab.slack_server import CHANNELS
@@ -31,7 +31,7 @@ class Slack:
         log.touch()
         program = [str(lab.python), "-m", "deployments.lab.slack_server"]
         lab.spawn(self.name, [*program, str(lab.port(PORT)), str(log), str(token_file(lab))], cwd=PROJECT)
-        wait_for(lambda: ask(lab), what="Slack stand-in", seconds=10, hint=f"its log: {lab.log(self.name)}")
+        lab.wait_for(self.name, lambda: ask(lab), seconds=10)
 
     def prove(self, lab: Lab) -> Proof:
         begun = monotonic()

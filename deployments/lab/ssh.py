@@ -7,7 +7,7 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from deployments.lab.component import Proof, wait_for
+from deployments.lab.component import Proof
 from deployments.lab.lab import program
 from deployments.lab.proof import of_process
 
@@ -42,8 +42,7 @@ class Sshd:
             lab.run(["mkdir", "-p", "/run/sshd"], region=self.region.name)  # asked for when it runs as root
         argv = [program("sshd"), "-D", "-e", "-f", str(settings)]
         lab.spawn(self.name, argv, region=self.region.name, user=user)
-        hint = f"its log: {lab.log(self.name)}"
-        wait_for(lambda: identity(lab, self.region), what=self.name, seconds=10, hint=hint)
+        lab.wait_for(self.name, lambda: identity(lab, self.region), seconds=10)
 
     def prove(self, lab: Lab) -> Proof:
         begun = monotonic()

@@ -6,22 +6,16 @@ import contextlib
 import os
 import select
 import socket
-import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+from tests import programs
+
 QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_UI_ENABLED": "false", "DO_NOT_TRACK": "1"}
-
-
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
 
 
 def environment(home: Path, url: str | None = None) -> dict[str, str]:
@@ -33,28 +27,20 @@ def environment(home: Path, url: str | None = None) -> dict[str, str]:
 @contextlib.contextmanager
 def serve(folder: Path) -> Iterator[int]:
     """The port of a server that answers."""
-    port = free_port()
+    port = programs.free_port()
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment(folder / "server"), stdout=log, stderr=log)
-    try:
-        wait_for_answer(f"http://127.0.0.1:{port}/api/health")
+    is_ready = partial(_answers, f"http://127.0.0.1:{port}/api/health")
+    home = environment(folder / "server")
+    with programs.running(command, log=folder / "server.log", is_ready=is_ready, seconds=120, env=home):
         yield port
-    finally:
-        process.kill()
-        process.wait()
 
 
-def wait_for_answer(url: str, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=1).close()
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 class Wire:

@@ -12,6 +12,7 @@ import pytest
 
 from deployments.commands import executing
 from runbooks.errors import Refused
+from tests import programs
 from tests.deployments import prefect_server
 from tests.deployments.prefect_server import Wire
 from tests.deployments.sample import sample
@@ -64,7 +65,7 @@ def test_prefect_server_answers_to_its_end(url: str, tmp_path: Path) -> None:
 
 def test_prefect_server_gone_before_the_run_began(tmp_path: Path) -> None:
     """It runs without."""
-    started = Started(f"http://127.0.0.1:{prefect_server.free_port()}/api", tmp_path)
+    started = Started(f"http://127.0.0.1:{programs.free_port()}/api", tmp_path)
     started.wait_until_begun(shown_by="plain")
     started.gate.unlink()
     assert started.ends(within=30) == (0, "told: ended well\n")

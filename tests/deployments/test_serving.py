@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from deployments.commands.registering import register
+from tests import programs
 from tests.deployments import prefect_server
 from tests.deployments.serve_sample import deployments, example
 
@@ -82,13 +83,11 @@ def api(url: str) -> Api:
 @pytest.fixture
 def server(url: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "tests.deployments.serve_sample"]
-    with (tmp_path / "serve.log").open("wb") as log:
-        environment = prefect_server.environment(tmp_path / "client", url)
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log, stdout=log)
-    wait_for(lambda: b"serving site" in (tmp_path / "serve.log").read_bytes())
-    yield process
-    process.kill()
-    process.wait()
+    log, environment = tmp_path / "serve.log", prefect_server.environment(tmp_path / "client", url)
+    with programs.running(
+        command, log=log, is_ready=lambda: b"serving site" in log.read_bytes(), seconds=60, cwd=ROOT, env=environment
+    ) as process:
+        yield process
 
 
 def test_deployed_twice(api: Api, url: str) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,21 +20,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from runbooks.site import Bucket, Database, Secret
-from tests.tasks.outside import until
+from tests.programs import free_port, running, tail
 
 POSTGRES = Path("/usr/lib/postgresql/15/bin")
 WEED = Path(sys.executable).with_name("weed")
-
-
-@contextmanager
-def ports(count: int) -> Iterator[list[int]]:
-    """Free ones, held until the block is left; SO_REUSEADDR lets a program take them right after."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        yield [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()
 
 
 @dataclass(frozen=True)
@@ -65,8 +53,7 @@ def postgres(folder: Path, password: Path) -> Iterator[Postgres]:
     as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
     if as_user:
         shutil.chown(data, "postgres", "postgres")
-    with ports(1) as (port,):
-        pass
+    port = free_port()
     run = [*as_user, "env", "LC_ALL=C.UTF-8", "TZ=UTC"]
     subprocess.run(
         [*run, str(POSTGRES / "initdb"), "-U", "dr", "-A", "trust", "-N", "-D", str(data)],
@@ -75,9 +62,9 @@ def postgres(folder: Path, password: Path) -> Iterator[Postgres]:
     )
     settings = f"-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
     control = [*run, str(POSTGRES / "pg_ctl"), "-D", str(data)]
-    subprocess.run(
-        [*control, "-w", "-l", str(data / "log"), "-o", settings, "start"], check=True, stdout=subprocess.DEVNULL
-    )
+    start = [*control, "-w", "-l", str(data / "log"), "-o", settings, "start"]
+    if subprocess.run(start, check=False, stdout=subprocess.DEVNULL).returncode:
+        pytest.fail(f"PostgreSQL did not start; its log ends:\n{tail(data / 'log')}")
     try:
         yield Postgres(
             data,
@@ -126,8 +113,7 @@ def weed(folder: Path) -> Iterator[Weed]:
         "s3.port",
         "s3.port.grpc",
     )
-    with ports(len(names)) as numbers:
-        pass
+    numbers = [free_port() for _ in names]
     flags = [f"-{name}={number}" for name, number in zip(names, numbers, strict=True)]
     command = [
         str(WEED), "-logtostderr=true", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
@@ -136,17 +122,11 @@ def weed(folder: Path) -> Iterator[Weed]:
         *flags,
     ]  # fmt: skip
     endpoint = f"http://127.0.0.1:{numbers[names.index('s3.port')]}"
-    with (folder / "weed.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=log, stderr=log, env={**os.environ, "GOMEMLIMIT": "200MiB"}
-        )
-    try:
-        until(lambda: _has_bucket(endpoint, *keys["admin"]), 60)
+    with running(
+        command, log=folder / "weed.log", is_ready=lambda: _has_bucket(endpoint, *keys["admin"]), seconds=60,
+        cwd=folder, env={**os.environ, "GOMEMLIMIT": "200MiB"},
+    ) as process:  # fmt: skip
         yield Weed(_bucket(endpoint, folder, "admin"), _bucket(endpoint, folder, "reader"), process)
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait()
 
 
 def _bucket(endpoint: str, folder: Path, name: str) -> Bucket:

@@ -23,6 +23,7 @@ from runbooks.model import now
 from runbooks.records import Marker, Sample
 from tasks import losses, observer, probes, run_observer
 from tasks.cases import Case
+from tests import programs
 from tests.tasks.cases import case_of
 from tests.tasks.outside import Application, Names, application, name_server, until
 
@@ -112,14 +113,11 @@ class Watched:
     def process(self) -> Iterator[subprocess.Popen[bytes]]:
         """By `dr observe` in a process of its own; killed in the end, if it still runs."""
         command = [sys.executable, "-m", "deployments.cli", "observe", "--site", "lab"]
-        with (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=log, stderr=log)
-        try:
-            self.wait(lambda _: True)
+        known, log = len(self.samples()), self.folder / "log"
+        with programs.running(
+            command, log=log, is_ready=lambda: len(self.samples()) > known, seconds=30, cwd=ROOT, env=self.environment
+        ) as process:
             yield process
-        finally:
-            process.kill()
-            process.wait()
 
     def samples(self) -> list[Sample]:
         return _read(self.files / "samples.jsonl", Sample.model_validate_json)
