@@ -33,6 +33,7 @@ class FileSet(Model):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
     host: str = Field(description="one of [[hosts]]: restic runs there")
+    user: str | None = Field(default=None, description="who runs restic there; default: who logs in")
     hostname: str | None = Field(default=None, description="as snapshots name the host; default: the host's name here")
     paths: tuple[Annotated[str, AfterValidator(_rooted)], ...] = Field(min_length=1)
     exclude: tuple[str, ...] = ()
