@@ -10,6 +10,7 @@ from flows import starting
 from runbooks.records import Impact, Mode, RunKind
 from tasks import (
     approvals,
+    clean_up,
     cluster_state,
     disasters,
     gate,
@@ -60,7 +61,7 @@ def namespace_deletion(
         backup=backup, fault_at=fault_at, accept_loss_minutes=accept_loss_minutes,
     )  # fmt: skip
     attempt = starting.attempt(take_over=take_over, dry_run=dry_run, actor=actor)
-    with running.open(starting.run_id_of(run_id), request, attempt) as case:
+    with running.open(starting.run_id_of(run_id), request, attempt, clean_up.NAMESPACE) as case:
         locks.acquire(case)
         probes.ensure_observer(case)
         preconditions.check(case)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
+from pydantic import ValidationError
 
 from runbooks import site as sites
 from runbooks.errors import Refused
+from runbooks.model import Model
 from runbooks.records import Impact, Mode
 from runbooks.site import Application
 from tasks.cases import Attempt, Request, new_run_id
+
+M = TypeVar("M", bound=Model)
 
 
 def in_prefect() -> bool:
@@ -54,7 +59,9 @@ def request(
     backup: str | None,
     fault_at: datetime | None,
     accept_loss_minutes: float | None,
+    options: Model | None = None,
 ) -> Request:
+    """*options*: the scenario's own parameters."""
     return Request(
         scenario=scenario,
         site=site,
@@ -64,7 +71,21 @@ def request(
         backup=backup,
         fault_at=fault_at,
         accept_loss=None if accept_loss_minutes is None else timedelta(minutes=accept_loss_minutes),
+        options={} if options is None else options.model_dump(mode="json", exclude_defaults=True),
     )
+
+
+def options(kind: type[M], **given: object) -> M:
+    """The scenario's own parameters as its model has them; those that were not given are left out.
+
+    Raises:
+        Refused: one of them is not what it should be, or they do not go together.
+    """
+    try:
+        return kind.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'together'}: {e['msg']}" for e in error.errors())
+        raise Refused(f"wrong parameters: {told}", "nothing was started; mend them and start again") from error
 
 
 def _only_application(site: str) -> Application:

@@ -66,6 +66,7 @@ class Phase(Model):
 class Front(Model):
     scenario: str
     title: str
+    breaks: str = Field(description="what a real drill does, such as: deletes namespace {{namespaces}}")
     phase: tuple[Phase, ...]
 
 
@@ -84,6 +85,7 @@ class Section(Model):
 class Document(Model):
     scenario: str
     title: str
+    breaks: str
     phases: tuple[Phase, ...]
     body: str
 
@@ -141,6 +143,10 @@ class Document(Model):
         head = f"# {self.title}: {application.name} at {site.name}\n\n| phase | time |\n|---|---|\n{budgets}\n"
         return head + fill(self.body, of(site, application))
 
+    def blow(self, site: Site, application: Application) -> str:
+        """What a real drill does to it, for the person who is asked."""
+        return fill(self.breaks, of(site, application))
+
     def remaining(self, run: Run) -> Iterator[str]:
         """What is left of a run, in order, as a person would do it without us."""
         values = of(run.site, run.application)
@@ -181,4 +187,6 @@ def load(scenario: str) -> Document:
         front = Front.model_validate(tomllib.loads(found["front"]))
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         raise Refused(f"{path.name} begins with wrong TOML: {error}", "compare it with another runbook") from error
-    return Document(scenario=front.scenario, title=front.title, phases=front.phase, body=found["body"])
+    return Document(
+        scenario=front.scenario, title=front.title, breaks=front.breaks, phases=front.phase, body=found["body"]
+    )

@@ -57,9 +57,18 @@ class Bucket(Model):
 
 
 class Region(Model):
+    """A place. Without a cluster no application there has namespaces."""
+
     name: str
-    cluster: Cluster
-    backups: Bucket = Field(description="the bucket that Velero writes to")
+    cluster: Cluster | None = None
+    backups: Bucket | None = Field(default=None, description="the bucket that Velero writes to")
+
+    @property
+    def kubernetes(self) -> Cluster:
+        """Its cluster, for what cannot do without. Raises: Refused: it has none."""
+        if self.cluster is None:
+            raise Refused(f"region {self.name} has no cluster", "name it under [regions.cluster] of the site file")
+        return self.cluster
 
 
 class Database(Model):
@@ -107,9 +116,10 @@ class Approval(Model):
 
 
 class Drills(Model):
-    """The quarterly schedule, as cron in UTC, and the server that keeps it."""
+    """When drills begin, and the server that keeps it. Two scenarios of one application share no hour: the later one
+    would be refused by the lock."""
 
-    cron: str = "0 9 1 1,4,7,10 *"
+    crons: dict[str, str] = Field(default={}, description="UTC, by scenario; left out: as in deployments/prefect.yaml")
     api_url: str | None = Field(default=None, description="Prefect's API, unless PREFECT_API_URL names another")
 
 

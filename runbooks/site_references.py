@@ -32,13 +32,16 @@ def _twice(where: str, names: Iterable[str]) -> Iterator[str]:
 
 
 def _schedule(site: Site) -> Iterator[str]:
-    fields = len(site.prefect.cron.split())
-    if fields != CRON_FIELDS:
-        yield f"prefect.cron: {site.prefect.cron!r} has {fields} fields; cron has {CRON_FIELDS}"
+    for scenario, cron in site.prefect.crons.items():
+        if len(cron.split()) != CRON_FIELDS:
+            yield f"prefect.crons.{scenario}: {cron!r} has {len(cron.split())} fields; cron has {CRON_FIELDS}"
+    yield from _known("prefect.crons", site.prefect.crons, DEFAULTS)
 
 
 def _application(site: Site, application: Application) -> Iterator[str]:
     yield from _known("home", [application.home], [r.name for r in site.regions])
+    if application.namespaces:
+        yield from _known("home (a region with cluster and backups)", [application.home], _with_cluster(site))
     yield from _known("objectives", application.objectives, DEFAULTS)
     yield from _known("drills.scenarios", application.drills.scenarios, DEFAULTS)
     yield from _known("dependencies", application.dependencies, [a.name for a in site.applications])
@@ -49,6 +52,13 @@ def _application(site: Site, application: Application) -> Iterator[str]:
         yield from _known(name, [item.namespace for item in getattr(application, name)], application.namespaces)
     yield from _twice("probes", (p.name for p in application.probes))
     yield from _twice("markers", (m.store for m in application.markers))
+
+
+def _with_cluster(site: Site) -> list[str]:
+    """Only asked of homes that exist: another name is told once."""
+    known = {r.name for r in site.regions}
+    bare = {r.name for r in site.regions if r.cluster is None or r.backups is None}
+    return sorted((known | {a.home for a in site.applications}) - bare)
 
 
 def _gated(application: Application) -> tuple[str, ...]:

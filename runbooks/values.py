@@ -30,22 +30,27 @@ class Values:
 
 def of(site: Site, application: Application) -> Values:
     region = site.region(application.home)
-    cluster = region.cluster
     single = {
         "site": site.name,
         "application": application.name,
         "home": application.home,
+        "namespaces": ",".join(application.namespaces),
+        "evidence": str(site.evidence.directory),
+        "channel": site.slack.channel if site.slack else "the incident channel",
+        **(_cluster(region.cluster) if region.cluster else {}),
+        **({"backups_url": region.backups.url} if region.backups else {}),
+    }
+    return Values(single, (_namespaces(application), _probes(application), *_stores(site, application)))
+
+
+def _cluster(cluster: Cluster) -> dict[str, str]:
+    return {
         "kubectl": _kubectl(cluster),
         "velero": f"velero {_access(cluster, context='--kubecontext')}--namespace={cluster.velero_namespace}",
         "velero_namespace": cluster.velero_namespace,
         "storage_location": cluster.storage_location,
-        "namespaces": ",".join(application.namespaces),
-        "backups_url": region.backups.url,
-        "evidence": str(site.evidence.directory),
         "cluster_uid": cluster.uid,
-        "channel": site.slack.channel if site.slack else "the incident channel",
     }
-    return Values(single, (_namespaces(application), _probes(application), *_stores(site, application)))
 
 
 def _kubectl(cluster: Cluster) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from runbooks.errors import RecoveryError
 from runbooks.records import BackupState, FileManifest
-from runbooks.site import Application, Files, Region, Site
+from runbooks.site import Application, Cluster, Files, Site
 from tasks import files
 from tasks.cases import save
 from tasks.clients import kubernetes
@@ -43,17 +43,18 @@ def parts(site: Site, where: Path, stop: threading.Event) -> list[tuple[str, Cal
     found: list[tuple[str, Callable[[], None]]] = []
     for region in site.regions:
         mine = tuple(a for a in site.applications if a.home == region.name and a.files)
-        if mine:
-            watch = _Watch(region, mine, where, stop)
+        if mine and region.cluster is not None:
+            watch = _Watch(region.name, region.cluster, mine, where, stop)
             found.append((f"backups of region {region.name}", watch.run))
     return found
 
 
 class _Watch:
     def __init__(
-        self, region: Region, applications: tuple[Application, ...], where: Path, stop: threading.Event
+        self, name: str, cluster: Cluster, applications: tuple[Application, ...], where: Path, stop: threading.Event
     ) -> None:
-        self._region, self._applications, self._where, self._stop = region, applications, where, stop
+        self._name, self._cluster, self._applications = name, cluster, applications
+        self._where, self._stop = where, stop
         self._known: dict[str, _Followed | None] = {}
         self._has_looked = False
         self._problem: str | None = None
@@ -62,7 +63,7 @@ class _Watch:
         """Look every second; a cluster that is away is asked again, and said once."""
         while not self._stop.is_set():
             try:
-                with kubernetes.connect(self._region.cluster) as api:
+                with kubernetes.connect(self._cluster) as api:
                     while not self._stop.is_set():
                         self._look(api)
                         self._stop.wait(POLL.total_seconds())
@@ -73,10 +74,10 @@ class _Watch:
     def _say(self, problem: str | None) -> None:
         if problem != self._problem:
             self._problem = problem
-            LOG.warning("region %s: %s", self._region.name, problem or "answers again")
+            LOG.warning("region %s: %s", self._name, problem or "answers again")
 
     def _look(self, api: Api) -> None:
-        listed = api.list(*BACKUP, namespace=self._region.cluster.velero_namespace)
+        listed = api.list(*BACKUP, namespace=self._cluster.velero_namespace)
         self._say(None)
         for backup in listed:
             uid = str(backup["metadata"]["uid"])
@@ -124,5 +125,5 @@ class _Watch:
         save(self._where / f"{backup.name}.json", state.model_dump_json())
 
     def _manifests(self, backup: _Followed) -> tuple[FileManifest, ...]:
-        with kubernetes.connect(self._region.cluster) as api:
+        with kubernetes.connect(self._cluster) as api:
             return tuple(files.manifest(api, one) for one in backup.files)

@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import Field
+
 from runbooks import documents
 from runbooks import site as sites
 from runbooks.documents import Document
@@ -43,6 +45,7 @@ class Request(Model):
     backup: str | None = None
     fault_at: Instant | None = None
     accept_loss: timedelta | None = None
+    options: dict[str, Json] = Field(default={}, description="the scenario's own parameters, as its flow names them")
 
     @property
     def recorded(self) -> dict[str, Json]:
@@ -81,7 +84,6 @@ class Case:
         self.site = site
         self.application: Application = site.application(request.application)
         self.region: Region = site.region(self.application.home)
-        self.cluster: Cluster = self.region.cluster
         self.document: Document = documents.load(request.scenario)
         self.journal = journal
         self.directory = journal.path.parent
@@ -91,6 +93,11 @@ class Case:
         self.phase: str | None = None
         self.step: str | None = None
         self._phase_began: dict[str, float] = {}
+
+    @property
+    def cluster(self) -> Cluster:
+        """Of a scenario whose target is in Kubernetes. Raises: Refused: the region has none."""
+        return self.region.kubernetes
 
     @property
     def kind(self) -> RunKind:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 from runbooks.errors import Aborted
 from runbooks.records import Ended
 from tasks import locks, net, probes, protection, velero
 from tasks.cases import Case
+from tasks.endings import Ending, Steps
 
 
-def steps(case: Case, ended: Ended, failure: BaseException | None) -> Iterator[tuple[str, Callable[[], object]]]:
+def steps(case: Case, ended: Ended, failure: BaseException | None) -> Steps:
     """An aborted or crashed run is going to be resumed: it only lets go of the lock."""
     if not isinstance(failure, Aborted) and ended != "crashed":
         yield "net.put_away", lambda: net.put_away(case, recovered=failure is None)
@@ -19,3 +18,6 @@ def steps(case: Case, ended: Ended, failure: BaseException | None) -> Iterator[t
             yield "protection.check", lambda: protection.check(case)
     yield "probes.end_observer", lambda: probes.end_observer(case)
     yield "locks.release", lambda: locks.release(case)
+
+
+NAMESPACE = Ending(steps=steps, net=net.use)

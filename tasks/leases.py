@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from runbooks.errors import RecoveryError, Refused
@@ -110,10 +111,10 @@ def _lease(name: str, run_id: str) -> dict[str, Json]:
 
 
 class Renewal:
-    """Renews a lease beside the run; `lost` says why this run does not hold it any more."""
+    """Renews what a run holds beside the run; `lost` says why this run does not hold it any more."""
 
-    def __init__(self, cluster: Cluster, name: str, run_id: str) -> None:
-        self._arguments = (cluster, name, run_id)
+    def __init__(self, renew: Callable[[], None]) -> None:
+        self._renew = renew
         self._ended = threading.Event()
         self.lost: Refused | None = None
         threading.Thread(target=self._forever, name="lease", daemon=True).start()
@@ -121,7 +122,7 @@ class Renewal:
     def _forever(self) -> None:
         while not self._ended.wait(RENEWED_EVERY.total_seconds()):
             try:
-                renew(*self._arguments)
+                self._renew()
             except Refused as error:
                 self.lost = error
                 return

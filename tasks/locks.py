@@ -1,7 +1,8 @@
 """One run at a time on an application: a Lease in its cluster, and an object in the evidence store.
 
 Both, since each may be what the disaster took: the Lease ends by itself when the runner dies, the object outlives the
-cluster. Prefect's concurrency limits are no lock: they do not know of a run that was started without Prefect.
+cluster. An application without a cluster has the object alone, which then is renewed like a lease. Prefect's
+concurrency limits are no lock: they do not know of a run that was started without Prefect.
 """
 
 from __future__ import annotations
@@ -42,12 +43,16 @@ def acquire(case: Case) -> None:
     if case.attempt.dry_run:
         return
     name = case.application.name
+    if case.region.cluster is None:
+        _hold_object(case, None)
+        case.lease = leases.Renewal(lambda: _renew(case))
+        return
     lease = leases.holder(case.cluster, name)
     if lease is not None and lease.run_id != case.run_id:
         _may_take_over(case, lease.run_id, "its lease is being renewed" if lease.is_alive else None)
     _hold_object(case, _lease_is_alive(lease))
     leases.take(case.cluster, name, case.run_id)
-    case.lease = leases.Renewal(case.cluster, name, case.run_id)
+    case.lease = leases.Renewal(lambda: leases.renew(case.cluster, name, case.run_id))
 
 
 def _lease_is_alive(lease: leases.Holder | None) -> str | None:
@@ -78,7 +83,7 @@ def _hold_object(case: Case, alive: str | None) -> None:
             return
         held = Held.model_validate_json(found.body)
         if held.run_id not in (None, case.run_id):
-            _may_take_over(case, str(held.run_id), _is_alive(held, alive))
+            _may_take_over(case, str(held.run_id), _is_alive(held, alive, is_renewed=case.region.cluster is None))
         store.put_if_match(key(case), mine.model_dump_json().encode(), found.etag)
     except (Exists, Changed) as error:
         raise Refused(
@@ -87,13 +92,32 @@ def _hold_object(case: Case, alive: str | None) -> None:
         ) from error
 
 
-def _is_alive(held: Held, lease: str | None) -> str | None:
-    """What proves that the holder lives: its lease, or its process on this host. Nothing: it is dead."""
+def _is_alive(held: Held, lease: str | None, *, is_renewed: bool) -> str | None:
+    """What proves that the holder lives: its lease, or its process on this host. Nothing: it is dead.
+
+    Where the object stands for the lease, it is renewed as often; a holder on this host is asked for directly."""
     if held.run_id == lease:
         return "its lease is being renewed"
-    if held.host == socket.gethostname() and held.began is not None and held.began == _began(held.pid):
-        return f"its process {held.pid} runs on this host"
-    return None
+    if held.host == socket.gethostname():
+        here = held.began is not None and held.began == _began(held.pid)
+        return f"its process {held.pid} runs on this host" if here else None
+    return "its lock is being renewed" if is_renewed and now() - held.at < leases.LASTS else None
+
+
+def _renew(case: Case) -> None:
+    """Raises: Refused: another run holds it now; Unavailable: the store did not answer."""
+    store = object_store.connect(case.site.evidence.store)
+    found = store.get(key(case))
+    held = None if found is None else Held.model_validate_json(found.body)
+    if found is None or held is None or held.run_id != case.run_id:
+        raise Refused(
+            f"the lock of {case.application.name} is held by {held.run_id if held else 'nobody'} now",
+            "another run took over; this one must not go on",
+        )
+    try:
+        store.put_if_match(key(case), held.model_copy(update={"at": now()}).model_dump_json().encode(), found.etag)
+    except Changed:
+        return  # somebody wrote at the same moment: the next look tells who
 
 
 def _began(pid: int) -> int | None:
@@ -112,7 +136,8 @@ def release(case: Case) -> None:
     found = store.get(key(case))
     if found is not None and Held.model_validate_json(found.body).run_id == case.run_id:
         _give_up(store, key(case), found)
-    leases.release(case.cluster, case.application.name, case.run_id)
+    if case.region.cluster is not None:
+        leases.release(case.cluster, case.application.name, case.run_id)
 
 
 def _give_up(store: Store, where: str, found: Object) -> None:

@@ -26,13 +26,23 @@ def check(case: Case) -> None:
         Refused: something does not; nothing was changed.
     """
     _mode_is_there(case)
+    must_be_allowed(case)
+    for namespace in case.application.namespaces:
+        _namespace_is_labelled(case, namespace)
+    rights.must_be_granted(case)
+    must_be_green(case)
+
+
+def must_be_allowed(case: Case) -> None:
+    """The site allows this drill, it comes in time, and nobody recovers anything at the moment. For any scenario."""
     _site_allows(case)
     _not_overdue(case)
     _evidence_can_be_stored(case)
     _no_incident_is_open(case)
-    for namespace in case.application.namespaces:
-        _namespace_is_labelled(case, namespace)
-    rights.must_be_granted(case)
+
+
+def must_be_green(case: Case) -> None:
+    """The application is in good order, for as long as its `sustain`, and now. For any scenario."""
     probes.must_be_green(case)
     _answers_now(case)
 

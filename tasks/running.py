@@ -20,9 +20,10 @@ from runbooks.model import Json, spell
 from runbooks.records import Ended, Severity
 from runbooks.render import timeline
 from runbooks.report import Report
-from tasks import clean_up, evidence, net, notify, probes
+from tasks import evidence, notify, probes
 from tasks.cases import Attempt, Case, Request, hold, journal_path, opened, parameters_of, started
 from tasks.clients import artifacts
+from tasks.endings import Ending
 from tasks.software import versions
 
 LOG = logging.getLogger("dr")
@@ -40,7 +41,7 @@ class RunFailed(Exception):
 
 
 @contextlib.contextmanager
-def open(run_id: str, request: Request, attempt: Attempt) -> Iterator[Case]:
+def open(run_id: str, request: Request, attempt: Attempt, ending: Ending) -> Iterator[Case]:
     """A new run of this id, or the next attempt of one that did not finish.
 
     House errors from the body end the run and are recorded, not raised: `conclude` judges it. A bug is recorded as
@@ -63,7 +64,7 @@ def open(run_id: str, request: Request, attempt: Attempt) -> Iterator[Case]:
         _begin(case)
         with _signals():
             case.failure = failure = yield from _body(case)
-            end(case, failure)
+            end(case, failure, ending)
         if failure is not None and not isinstance(failure, RecoveryError):
             raise failure
     finally:
@@ -130,7 +131,7 @@ def _signals() -> Iterator[None]:
     def stop(number: int, _: FrameType | None) -> None:
         raise Aborted(
             f"stopped by {signal.Signals(number).name}",
-            "a restore that Velero has begun runs on; start again with the same run id to go on",
+            "what it has begun in other systems may run on; start again with the same run id to go on",
         )
 
     before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)}
@@ -141,15 +142,16 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def end(case: Case, failure: BaseException | None) -> None:
+def end(case: Case, failure: BaseException | None, ending: Ending) -> None:
     """Use the net when plan A failed, put things away, say how it ended, make the report."""
     ended = _how(case, failure)
-    if ended == "finished" and failure is not None and case.is_broken():
-        _tried(case, "net.use", lambda: net.use(case, str(failure)), Severity.RED)
+    use_net = ending.net
+    if use_net is not None and ended == "finished" and failure is not None and case.is_broken():
+        _tried(case, "net.use", lambda: use_net(case, str(failure)), Severity.RED)
     case.enter("record")
     _tried(case, "probes.save_window", lambda: probes.save_window(case))
     case.enter("clean_up")
-    for name, act in clean_up.steps(case, ended, failure):
+    for name, act in ending.steps(case, ended, failure):
         _tried(case, name, act)
     if failure is not None and ended != "refused":
         case.note("remaining", steps=list(case.document.remaining(case)))

@@ -6,6 +6,7 @@ import ast
 import inspect
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +17,9 @@ from runbooks import documents, site
 from runbooks.documents import Document
 from runbooks.objectives import BROUGHT_BACK_BY, DEFAULTS
 from runbooks.records import RunKind
-from runbooks.site import Drills
+from tasks import clean_up
 from tasks.clients import prefect_api
+from tasks.endings import Ending
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_THE_END = ("record", "clean_up")
@@ -37,6 +39,15 @@ def body_of(scenario: str) -> list[ast.stmt]:
 
 def tree_of(scenario: str) -> ast.Module:
     return ast.parse((ROOT / "flows" / f"{scenario.replace('-', '_')}.py").read_text())
+
+
+def ending_of(scenario: str) -> Ending:
+    """What the flow opens its case with: running.open(…, clean_up.NAMESPACE)."""
+    [with_case] = [node for node in ast.walk(tree_of(scenario)) if isinstance(node, ast.With)]
+    opening = with_case.items[0].context_expr
+    assert isinstance(opening, ast.Call)
+    found: Ending = getattr(clean_up, ast.unparse(opening.args[-1]).removeprefix("clean_up."))
+    return found
 
 
 def steps_in(statements: list[ast.stmt], kind: RunKind) -> list[str]:
@@ -64,7 +75,7 @@ def test_flow_is_the_list_of_the_runbooks_steps(document: Document, kind: RunKin
 
 def test_clean_up_is_as_the_document_says(document: Document) -> None:
     """Each step that the case does at its end, in order."""
-    tree = ast.parse((ROOT / "tasks" / "clean_up.py").read_text())
+    tree = ast.parse(textwrap.dedent(inspect.getsource(ending_of(document.scenario).steps)))
     yields = sorted((node for node in ast.walk(tree) if isinstance(node, ast.Yield)), key=lambda node: node.lineno)
     pairs = [ast.unparse(node.value) for node in yields if node.value is not None]
     assert [pair.split("'")[1] for pair in pairs] == list(document.phase("clean_up").steps)
@@ -98,9 +109,10 @@ def test_each_scenario_has_a_drill_and_an_incident(document: Document) -> None:
 
 
 def test_only_drills_have_a_schedule() -> None:
-    """It is the one that a site file has by default."""
-    schedules = {one.name: [s.cron for s in one.schedules] for one in registry.deployments()}
-    assert schedules == {"drill": [Drills().cron], "incident": []}
+    """And no two of them begin at the same hour: the later one would be refused by the lock."""
+    crons = [s.cron for one in registry.deployments() if one.name == "drill" for s in one.schedules]
+    assert len(crons) == len(set(crons)) == len(documents.scenarios())
+    assert [one.name for one in registry.deployments() if one.name == "incident" and one.schedules] == []
 
 
 @pytest.mark.parametrize("deployment", registry.deployments(), ids=lambda one: one.name)
@@ -109,7 +121,7 @@ def test_form(deployment: registry.Deployment) -> None:
     example = site.load("production")
     schema = prefect_api.schema_of(registry.loaded(deployment))
     form = registering.wanted(deployment, schema, example).form
-    assert list(form["properties"]) == list(forms.FIELDS[deployment.name])
+    assert list(form["properties"]) == list(forms.fields(schema, deployment.name))
     open_ones = set(schema["required"]) - set(form["properties"]) - deployment.parameters.keys()
     assert open_ones == set()
     assert form["required"] == ["site"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
 from deployments.lab import site
@@ -26,7 +28,15 @@ def test_key_that_nobody_knows() -> None:
 
 def test_region_b_is_left_out() -> None:
     """The template marks its lines, and nothing of them remains."""
-    alone = site.ONLY_WITH_B.sub("", site.TEMPLATE.read_text())
+    alone = site.without(site.TEMPLATE.read_text(), ["region b"])
     assert "_B@" not in alone
-    assert "region b" not in alone.split("\n\n", 1)[1]
+    assert "\n# region b\n" not in alone
     assert "_A@" in alone
+
+
+def test_clusters_are_left_out() -> None:
+    """Without them no namespace, and nothing that only a cluster has, stands in the file."""
+    text = site.without(site.TEMPLATE.read_text(), ["clusters"])
+    loaded = tomllib.loads(text.replace("@PG_PORT_A@", "5432"))
+    assert loaded["applications"][0].keys().isdisjoint({"namespaces", "workloads", "gate", "files"})
+    assert "clusters" not in text.split("\n\n", 1)[1]

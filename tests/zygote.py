@@ -113,7 +113,11 @@ def _poll(pid: int, ended: dict[int, int]) -> int | None:
 
 
 def _serve_requests() -> None:
-    import flows.namespace_deletion  # noqa: F401
+    from deployments.commands import registry
+    from runbooks import documents
+
+    for scenario in documents.scenarios():
+        registry.flow(scenario)
 
     answers = os.fdopen(os.dup(1), "w")
     ended: dict[int, int] = {}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import typer
 
 from deployments.commands import finding
+from deployments.commands.forms import COMMON
+from runbooks import documents
 from runbooks import site as sites
 from runbooks.errors import Refused
-from runbooks.model import duration
+from runbooks.model import Json, duration
 from runbooks.records import Impact, Mode
 from runbooks.site import Site
 from tasks import evidence
@@ -30,6 +34,7 @@ class Flags:
     backup: str | None
     fault_at: datetime | None
     accept_loss: timedelta | None
+    options: dict[str, Json] | None
     run_id: str | None
     take_over: bool
     dry_run: bool
@@ -54,6 +59,7 @@ class Asked:
             "backup": self.request.backup,
             "fault_at": self.request.fault_at,
             "accept_loss_minutes": None if loss is None else loss.total_seconds() / 60,
+            **self.request.options,
             "run_id": self.run_id,
             "take_over": self.flags.take_over,
             "dry_run": self.flags.dry_run,
@@ -104,6 +110,7 @@ def _new(flags: Flags, name: str, mode: Mode, site: Site) -> Request:
         backup=flags.backup,
         fault_at=flags.fault_at,
         accept_loss=flags.accept_loss,
+        options=flags.options or {},
     )
 
 
@@ -128,8 +135,8 @@ def consent(wanted: Asked, *, yes: bool) -> None:
             f"this drill breaks {request.application} at {request.site} for real, and nobody is there to be asked",
             "give --yes, or start it on a terminal",
         )
-    namespaces = ", ".join(wanted.site.application(request.application).namespaces)
-    typer.confirm(f"This deletes namespace {namespaces} of {request.application} at {request.site}. Go on?", abort=True)
+    blow = documents.load(request.scenario).blow(wanted.site, wanted.site.application(request.application))
+    typer.confirm(f"This {blow} of {request.application} at {request.site}. Go on?", abort=True)
 
 
 def instant(text: str) -> datetime:
@@ -141,6 +148,23 @@ def instant(text: str) -> datetime:
     if at.tzinfo is None:
         raise typer.BadParameter(f"{text!r} has no time zone; write {text}Z for UTC")
     return at.astimezone(UTC)
+
+
+def options(given: Sequence[str]) -> dict[str, Json] | None:
+    """The scenario's own parameters, each written as name=value; None: none was given."""
+    pairs = [one.partition("=") for one in given]
+    if wrong := [name for name, is_there, _ in pairs if not is_there or not name]:
+        raise typer.BadParameter(f"{wrong[0]!r} is not name=value, such as way=full", param_hint="--with")
+    return {name.replace("-", "_"): value for name, _, value in pairs} or None
+
+
+def must_be_known(options: Mapping[str, object], flow: Callable[..., object], scenario: str) -> None:
+    """Raises: Refused: the scenario has no such parameter of its own."""
+    own = [name for name in inspect.signature(flow).parameters if name not in COMMON]
+    if unknown := sorted(options.keys() - set(own)):
+        raise Refused(
+            f"{scenario} has no parameter {', '.join(unknown)}", f"--with takes: {', '.join(own) or 'nothing here'}"
+        )
 
 
 def span(text: str) -> timedelta:

@@ -6,22 +6,22 @@ from typing import Any
 
 from runbooks.site import Site
 
+LAST = ("backup", "actor", "run_id", "take_over")
 FIELDS = {
-    "drill": (
-        "site",
-        "application",
-        "impact",
-        "dry_run",
-        "accept_loss_minutes",
-        "backup",
-        "actor",
-        "run_id",
-        "take_over",
-    ),
-    "incident": ("site", "application", "fault_at", "dry_run", "backup", "actor", "run_id", "take_over"),
+    "drill": ("site", "application", "impact", "dry_run", "accept_loss_minutes", *LAST),
+    "incident": ("site", "application", "fault_at", "dry_run", *LAST),
 }
 """The mode is not among them: it is the deployment's. What is asked only to go on with a run comes last."""
+COMMON = frozenset({"mode", *FIELDS["drill"], *FIELDS["incident"]})
+"""Every scenario has these."""
 CHOSEN_BY_A_PERSON = "site"
+
+
+def fields(schema: dict[str, Any], deployment: str) -> tuple[str, ...]:
+    """What is asked, in order: the scenario's own parameters stand before those that are seldom needed."""
+    own = [name for name in schema["properties"] if name not in COMMON]
+    first = [name for name in FIELDS[deployment] if name not in LAST]
+    return (*first, *own, *LAST)
 
 
 def form(schema: dict[str, Any], deployment: str, site: Site) -> dict[str, Any]:
@@ -31,9 +31,9 @@ def form(schema: dict[str, Any], deployment: str, site: Site) -> dict[str, Any]:
     choices = choices_of(site)
     properties = {
         name: _field(schema["properties"][name], position, choices.get(name))
-        for position, name in enumerate(FIELDS[deployment])
+        for position, name in enumerate(fields(schema, deployment))
     }
-    required = [name for name in FIELDS[deployment] if name in choices and "default" not in properties[name]]
+    required = [name for name in properties if name in choices and "default" not in properties[name]]
     return {**schema, "properties": properties, "required": required}
 
 

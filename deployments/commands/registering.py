@@ -42,10 +42,12 @@ def wanted(one: Deployment, schema: dict[str, Any], site: Site) -> Registration:
 
 
 def _schedules(one: Deployment, site: Site) -> tuple[Schedule, ...]:
-    """The site says when. A scheduled run is told the site, which the form leaves open."""
+    """The site says when, and of which applications drills are allowed.
+
+    A scheduled run is told the site, which the form leaves open."""
     return tuple(
         Schedule(
-            cron=site.prefect.cron,
+            cron=site.prefect.crons.get(one.scenario, schedule.cron),
             timezone=schedule.timezone,
             slug=f"{schedule.slug}-{application.name}",
             parameters={
@@ -56,4 +58,5 @@ def _schedules(one: Deployment, site: Site) -> tuple[Schedule, ...]:
         )
         for schedule in one.schedules
         for application in site.applications
+        if one.scenario in application.drills.scenarios
     )

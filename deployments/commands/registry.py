@@ -34,6 +34,11 @@ class Deployment(Model):
     parameters: dict[str, str]
     schedules: tuple[Schedule, ...]
 
+    @property
+    def scenario(self) -> str:
+        """The name of its flow."""
+        return self.entrypoint.rpartition(".")[2].replace("_", "-")
+
 
 def deployments() -> tuple[Deployment, ...]:
     return tuple(Deployment.model_validate(one) for one in yaml.safe_load(FILE.read_text())["deployments"])

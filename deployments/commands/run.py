@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.commands import prefect_server, registry
-from deployments.commands.asking import Asked, Flags, asked, consent, instant, span
+from deployments.commands.asking import Asked, Flags, asked, consent, instant, must_be_known, options, span
 from deployments.commands.output import log_to_terminal, refuse, told
 from runbooks import journal
 from runbooks.errors import DryRunEnded, RecoveryError
@@ -38,6 +38,10 @@ def run(
     accept_loss: Annotated[
         timedelta | None, typer.Option(metavar="D", parser=span, help='What a drill may lose: "30 min".')
     ] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="NAME=VALUE", help="A parameter of this scenario alone, such as way=full."),
+    ] = None,
     run_id: Annotated[str | None, typer.Option(metavar="ID", help="Go on with that run; needs no other flag.")] = None,
     take_over: Annotated[bool, typer.Option("--take-over", help="Take the lock from a dead run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the plan, show it, change nothing.")] = False,
@@ -52,7 +56,20 @@ def run(
     """
     log_to_terminal()
     wanted = asked(
-        Flags(scenario, site, application, mode, impact, backup, fault_at, accept_loss, run_id, take_over, dry_run)
+        Flags(
+            scenario,
+            site,
+            application,
+            mode,
+            impact,
+            backup,
+            fault_at,
+            accept_loss,
+            options(with_ or ()),
+            run_id,
+            take_over,
+            dry_run,
+        )
     )
     consent(wanted, yes=yes)
     _execute(scenario=scenario, wanted=wanted, plain=no_server)
@@ -67,6 +84,7 @@ def _execute(*, scenario: str, wanted: Asked, plain: bool) -> None:
     from deployments.commands import executing
 
     flow = registry.flow(scenario)
+    must_be_known(wanted.request.options, flow.fn, scenario)
     parameters = wanted.parameters()
     typer.echo(f"run: {wanted.run_id}", err=True)
 

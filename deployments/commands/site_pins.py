@@ -34,8 +34,9 @@ def changes(site: Site) -> list[Pin]:
 
 
 def _clusters(site: Site) -> Iterator[Pin]:
-    for nth, region in enumerate(site.regions):
-        pinned, found = region.cluster, kubernetes.identify(region.cluster)
+    clusters = [(region, region.cluster) for region in site.regions if region.cluster is not None]
+    for nth, (region, pinned) in enumerate(clusters):
+        found = kubernetes.identify(pinned)
         name = f"regions[{region.name}].cluster"
         ca_sha256 = pinned.ca_sha256 if pinned.ca_sha256 in found.ca_sha256 else found.ca_sha256[0]
         yield Pin("[regions.cluster]", nth, "uid", f"{name}.uid", pinned.uid, found.uid)

@@ -11,7 +11,7 @@ from deployments.commands import prefect_server
 from runbooks.errors import RecoveryError, Refused, Unavailable
 from runbooks.model import now
 from runbooks.records import Check, CheckStatus
-from runbooks.site import Application, Bucket, Database, Region, Site
+from runbooks.site import Application, Bucket, Cluster, Database, Site
 from tasks import object_store, observer, questions, rows, secrets
 from tasks.clients import kubernetes, sql
 
@@ -38,9 +38,11 @@ def _check(name: str, look: Look) -> Check:
 
 def _all(site: Site) -> Iterator[tuple[str, Look]]:
     for region in site.regions:
-        yield f"cluster {region.name}", partial(_cluster, region)
-        yield f"velero {region.name}", partial(_velero, region)
-        yield f"backups {region.name}", partial(_listable, region.backups)
+        if region.cluster is not None:
+            yield f"cluster {region.name}", partial(_cluster, region.cluster)
+            yield f"velero {region.name}", partial(_velero, region.cluster)
+        if region.backups is not None:
+            yield f"backups {region.name}", partial(_listable, region.backups)
     for database in site.databases:
         yield f"database {database.name}", partial(_database, site, database)
     for application in site.applications:
@@ -56,21 +58,20 @@ def _all(site: Site) -> Iterator[tuple[str, Look]]:
 
 def _application(site: Site, application: Application) -> Iterator[tuple[str, Look]]:
     for namespace in application.namespaces:
-        yield f"namespace {namespace}", partial(_namespace, site, application, namespace)
+        yield f"namespace {namespace}", partial(_namespace, site.region(application.home).kubernetes, namespace)
     yield f"probes {application.name}", partial(_probes, site, application)
     if application.rows:
         yield f"rows {application.name}", partial(_rows, site, application)
     for schedule in (s for s in application.schedules if s.kind == "velero"):
-        yield f"schedule {schedule.name}", partial(_schedule, site.region(application.home), schedule.name)
+        yield f"schedule {schedule.name}", partial(_schedule, site.region(application.home).kubernetes, schedule.name)
 
 
-def _cluster(region: Region) -> str:
-    with kubernetes.connect(region.cluster):
-        return f"its UID is {region.cluster.uid}, its CA {region.cluster.ca_sha256[:16]}…"
+def _cluster(cluster: Cluster) -> str:
+    with kubernetes.connect(cluster):
+        return f"its UID is {cluster.uid}, its CA {cluster.ca_sha256[:16]}…"
 
 
-def _velero(region: Region) -> str:
-    cluster = region.cluster
+def _velero(cluster: Cluster) -> str:
     with kubernetes.connect(cluster) as api:
         location = api.get(
             "velero.io/v1", "BackupStorageLocation", cluster.storage_location, namespace=cluster.velero_namespace
@@ -81,16 +82,16 @@ def _velero(region: Region) -> str:
     return f"storage location {cluster.storage_location} is Available"
 
 
-def _schedule(region: Region, name: str) -> str:
-    with kubernetes.connect(region.cluster) as api:
-        found = api.get("velero.io/v1", "Schedule", name, namespace=region.cluster.velero_namespace)
+def _schedule(cluster: Cluster, name: str) -> str:
+    with kubernetes.connect(cluster) as api:
+        found = api.get("velero.io/v1", "Schedule", name, namespace=cluster.velero_namespace)
     if found["spec"].get("paused"):
         raise Refused(f"schedule {name} is paused", f"velero schedule unpause {name}")
     return f"{found['spec']['schedule']}, last backup {found.get('status', {}).get('lastBackup', 'never')}"
 
 
-def _namespace(site: Site, application: Application, namespace: str) -> str:
-    with kubernetes.connect(site.region(application.home).cluster) as api:
+def _namespace(cluster: Cluster, namespace: str) -> str:
+    with kubernetes.connect(cluster) as api:
         found = api.get("v1", "Namespace", namespace)["metadata"]
     allowed = found.get("labels", {}).get("dr-runbooks/drill") == "allowed"
     return f"UID {found['uid']}; real drills are {'allowed' if allowed else 'not allowed'} by its label"

@@ -15,7 +15,9 @@ def at(root: Path, number: int) -> Lab:
     """The lab in *root*, in the shape it was started in."""
     if not 0 <= number <= LAST_LAB:
         raise LabError(f"lab number {number} does not exist", f"DR_LAB_NUMBER is 0 to {LAST_LAB}")
-    return Lab(root=root, number=number, only_database=recorded(root).get("only") == "database")
+    before = recorded(root)
+    only = before.get("only") == "database"
+    return Lab(root=root, number=number, only_database=only, has_prefect=not only or before.get("prefect") is True)
 
 
 def recorded(root: Path) -> dict[str, object]:

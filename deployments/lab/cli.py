@@ -45,12 +45,15 @@ def up(
     only: Annotated[
         Only | None, typer.Option(help="Hosts, PostgreSQL, pgBackRest, S3, sshd, restic; no cluster.")
     ] = None,
+    prefect: Annotated[bool, typer.Option("--prefect", help="Prefect's server, too, with --only.")] = False,
     timings: Annotated[bool, typer.Option(help="A table of what took how long.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the lab, or repair what died in it. Example: dr lab up --regions a,b --timings"""
     with _errors():
-        lab = replace(current(), only_database=only is Only.DATABASE)
+        before = current()
+        has_prefect = only is None or prefect or (before.only_database and before.has_prefect)
+        lab = replace(before, only_database=only is Only.DATABASE, has_prefect=has_prefect)
         wanted = ["a", "b"] if only else _regions(regions)
         came = lifecycle.up(lab, wanted, lambda text: print(text, file=sys.stderr, flush=True))
     if as_json:

@@ -42,6 +42,8 @@ class Lab:
     root: Path
     number: int
     only_database: bool = False
+    has_prefect: bool = True
+    """A whole lab always has it; the database alone when it is asked for, since it takes longer than all the rest."""
 
     @cached_property
     def regions(self) -> dict[str, Region]:

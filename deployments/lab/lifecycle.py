@@ -165,7 +165,8 @@ def _write_down(lab: Lab, regions: list[str]) -> list[str]:
     if before and before.get("only") != only:
         raise LabError(f"the lab in {lab.root} is up with another --only: {before.get('only')}", "dr lab down first")
     wanted = sorted({*asked_regions(lab), *regions})
-    files.write(lab.root / "lab.json", json.dumps({"number": lab.number, "only": only, "regions": wanted}))
+    shape = {"number": lab.number, "only": only, "regions": wanted, "prefect": lab.has_prefect}
+    files.write(lab.root / "lab.json", json.dumps(shape))
     return wanted
 
 

@@ -74,7 +74,7 @@ def environment(lab: Lab) -> dict[str, str]:
     return {
         "DR_LAB_ROOT": str(lab.root),
         "DR_LAB_NUMBER": str(lab.number),
-        "PREFECT_API_URL": prefect_server.api(lab),
+        **({"PREFECT_API_URL": prefect_server.api(lab)} if lab.has_prefect else {}),
         "PREFECT_HOME": str(lab.folder("shared", "prefect-client")),
     }
 

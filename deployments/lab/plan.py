@@ -121,4 +121,7 @@ def _database(lab: Lab) -> list[Part]:
         Part(Postgres(b), ("postgres-a", "replication", "sshd-b"), None, ("s3-b",)),
     ]
     orders = [Part(OrdersProcess(each), (f"postgres-{each.name}", "dns")) for each in (a, b)]
-    return [*_outside(), *hosts, *databases, *orders]
+    named = ("postgres-a", "postgres-b", "dns", "slack", "evidence-store")
+    watched = [Part(SiteFile(), named, None, ("s3-a",)), Part(Observer(), ("site-file", "orders-a"))]
+    shown = [Part(PrefectServer()), Part(Serve(), ("site-file", "prefect"))] if lab.has_prefect else []
+    return [*_outside(), *hosts, *databases, *orders, *watched, *shown]

@@ -29,25 +29,33 @@ if TYPE_CHECKING:
     from deployments.lab.region_address import Region
 
 TEMPLATE = PROJECT / "deployments" / "sites" / "lab.toml"
-ONLY_WITH_B = re.compile(r"# region b\n.*?# end region b\n", re.DOTALL)
 
 
 def render(lab: Lab) -> Path:
-    """The site file of the lab as it is now: region b stands in it while its cluster runs.
+    """The site file of the lab as it is now: region b stands in it while its cluster, or its database, runs.
 
     Raises: LabError for a part that is not up, or a @KEY@ of the template that nobody fills in."""
-    regions = [region for region in lab.regions.values() if lab.running(f"cluster-{region.name}")]
+    clusters = [region for region in lab.regions.values() if lab.running(f"cluster-{region.name}")]
     values = {**_shared(lab), **_database(lab)}
-    for region in regions:
+    for region in clusters:
         values |= _region(lab, region)
-    template = TEMPLATE.read_text()
-    if lab.regions["b"] not in regions:
-        template = ONLY_WITH_B.sub("", template)
+    has_b = lab.only_database or lab.regions["b"] in clusters
+    absent = [] if has_b else ["region b"]
+    absent += ["clusters"] if lab.only_database else ["no clusters"]
+    absent += [] if lab.has_prefect else ["prefect"]
+    template = without(TEMPLATE.read_text(), absent)
     written = lab.path("site.toml")
     draft = written.with_suffix(".new")
     draft.write_text(fill_text(template, values, name=str(TEMPLATE)))
     draft.replace(written)
     return written
+
+
+def without(text: str, absent: list[str]) -> str:
+    """The template without the passages of these names, each between `# NAME` and `# end NAME`."""
+    for name in absent:
+        text = re.sub(rf"^# {name}\n.*?^# end {name}\n", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^# (end )?(region b|clusters|no clusters|prefect)\n", "", text, flags=re.MULTILINE)
 
 
 def cluster_uid(lab: Lab, region: Region) -> str:
@@ -81,6 +89,7 @@ def _database(lab: Lab) -> dict[str, str]:
     return {
         "PG_HOST_A": home.address,
         "PG_PORT_A": str(home.ports.postgres),
+        "ORDERS_PORT": str(home.ports.orders),
         "ORDERS_PASSWORD_FILE": _secret(lab, "postgres-orders"),
         "SYSTEM_ID": postgres.system_identifier(lab, home),
     }

@@ -25,18 +25,21 @@ class SiteFile:
         site.render(lab)
 
     def prove(self, lab: Lab) -> Proof:
-        """It names the clusters that are running now, by the identity they have."""
+        """It names the clusters, or the database, that are running now, by the identity they have."""
         begun = monotonic()
         path = lab.root / "site.toml"
         try:
-            pinned = {region["name"]: region["cluster"]["uid"] for region in tomllib.loads(path.read_text())["regions"]}
+            written = tomllib.loads(path.read_text())
         except FileNotFoundError as error:
             raise LabError(f"{path} is missing", "dr lab up writes it") from error
+        pinned = {region["name"]: region["cluster"]["uid"] for region in written["regions"] if "cluster" in region}
         for name, uid in pinned.items():
             seen = site.cluster_uid(lab, lab.regions[name])
             if seen != uid:
                 raise LabError(f"{path} pins cluster {name} as {uid}, it is {seen}", "dr lab up writes it again")
-        said = f"pins {len(pinned)} clusters by the identity that they have, {milliseconds(begun)}"
+        count = len(pinned) or len(written["databases"])
+        kind = "clusters" if pinned else "databases"
+        said = f"pins {count} {kind} by the identity that they have, {milliseconds(begun)}"
         return Proof(self.name, None, str(path), None, None, said)
 
     def environment(self, lab: Lab) -> dict[str, str]:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployments.lab.site import without
 from runbooks import site
 from runbooks.journal import Journal
 from runbooks.model import Json
@@ -57,9 +58,7 @@ class Shell:
 
 
 def shell(root: Path, forks: Zygote) -> Shell:
-    template = (site.SITES / "lab.toml").read_text()
-    before, _, rest = template.partition("# region b\n")
-    filled = before + rest.partition("# end region b\n")[2]
+    filled = without((site.SITES / "lab.toml").read_text(), ["region b", "no clusters"])
     for key, value in {
         "PG_PORT_A": "1",
         "EVIDENCE_DIR": str(root / "evidence"),

@@ -11,7 +11,7 @@ import pytest
 
 from runbooks.model import now
 from runbooks.records import Impact, Mode
-from tasks import locks, preconditions, running
+from tasks import clean_up, locks, preconditions, running
 from tasks.cases import Attempt, Request
 from tests.drills.stage import DRILL, SCENARIO, Stage
 from tests.fakes import seed
@@ -262,7 +262,7 @@ def test_overdue(drill: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DR_LAB_ROOT", str(drill.site.file.parent))
     request = Request(scenario=SCENARIO, site="lab", application="orders", mode=Mode.DRILL, impact=Impact.REAL)
     uid = drill.namespace_uid()
-    with running.open("overdue", request, Attempt(due_at=now() - timedelta(minutes=20))) as case:
+    with running.open("overdue", request, Attempt(due_at=now() - timedelta(minutes=20)), clean_up.NAMESPACE) as case:
         locks.acquire(case)
         preconditions.check(case)
     report = json.loads((drill.evidence("overdue") / "report.json").read_text())

@@ -205,7 +205,7 @@ def test_lost_volume_of_a_living_pod(world: World) -> None:
 def test_site_file(world: World, tmp_path: Path) -> None:
     """It is a complete one: read back strictly, with the world's own pins."""
     made = site.write(tmp_path, world, slack_url="http://127.0.0.1:1/api/")
-    assert made.site.regions[0].cluster.uid == world.cluster_uid
+    assert made.site.regions[0].kubernetes.uid == world.cluster_uid
     assert made.site.slack is not None
     taken = seed.back_up(world, "recorded", made.records)
     assert json.loads((made.records / "recorded.json").read_text())["uid"] == taken.backup["metadata"]["uid"]

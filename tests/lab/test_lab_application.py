@@ -80,6 +80,6 @@ def test_site_file(lab: TheLab, state: Lab) -> None:
     """It is read like any other, and pins the cluster and the database that are there."""
     written = site.load("lab")
     found = lab.get("namespace", "kube-system")["metadata"]["uid"]
-    assert written.region("a").cluster.uid == found
+    assert written.region("a").kubernetes.uid == found
     pinned = postgres.system_identifier(state, state.regions["a"])
     assert written.database("orders").system_identifier == pinned

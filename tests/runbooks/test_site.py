@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.lab.site import without
 from runbooks import site
 from runbooks.errors import Refused
 
@@ -49,13 +50,15 @@ def test_example() -> None:
 
 
 def test_lab_template() -> None:
-    """What the lab fills in is a site file, with both regions and with one."""
-    template = (site.SITES / "lab.toml").read_text()
-    filled = template.replace("@PG_PORT_A@", "5432").replace("@", "")
-    both = site.Site.model_validate(tomllib.loads(filled))
-    before, _, rest = filled.partition("# region b\n")
-    one = site.Site.model_validate(tomllib.loads(before + rest.partition("# end region b\n")[2]))
+    """What the lab fills in is a site file, with both regions, with one, and with databases alone."""
+    text = (site.SITES / "lab.toml").read_text().replace("@PG_PORT_A@", "5432").replace("@", "")
+
+    def made(*absent: str) -> site.Site:
+        return site.Site.model_validate(tomllib.loads(without(text, list(absent))))
+
+    both, one = made("no clusters"), made("no clusters", "region b")
     assert ([r.name for r in both.regions], [r.name for r in one.regions]) == (["a", "b"], ["a"])
+    assert [r.cluster for r in made("clusters", "prefect").regions] == [None, None]
 
 
 def test_unknown_site() -> None:
@@ -154,7 +157,7 @@ def test_name_that_leads_nowhere(read: Read, old: str, new: str, problem: str) -
 
 def test_cron_of_six_fields(read: Read) -> None:
     """Said before Prefect is asked."""
-    assert problems(read, changed('cron = "0 9 1', 'cron = "0 0 9 1'))[0].startswith("prefect.cron: ")
+    assert problems(read, changed('deletion = "0 9 1', 'deletion = "0 0 9 1'))[0].startswith("prefect.crons.name")
 
 
 def test_file_of_another_site(read: Read) -> None:
@@ -176,7 +179,7 @@ def test_relative_paths(read: Read) -> None:
     loaded = read(text)
     assert loaded.evidence.directory == site.PROJECT / "evidence"
     assert loaded.evidence.hmac_key.where == f"file:{site.PROJECT}/secrets/hmac-key"
-    assert loaded.regions[0].cluster.kubeconfig == Path.home() / ".kube" / "config"
+    assert loaded.regions[0].kubernetes.kubeconfig == Path.home() / ".kube" / "config"
 
 
 def test_sha256() -> None:

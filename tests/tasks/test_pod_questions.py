@@ -30,7 +30,7 @@ def world() -> Iterator[World]:
 
 def _checks(world: World, folder: Path) -> list[Check]:
     site = fake_site.write(folder, world).site
-    with kubernetes.connect(site.regions[0].cluster) as api:
+    with kubernetes.connect(site.regions[0].kubernetes) as api:
         return probes.ask_pods(api, site.applications[0], SECOND)
 
 
