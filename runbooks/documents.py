@@ -23,7 +23,7 @@ from runbooks.errors import Refused
 from runbooks.model import Model
 from runbooks.records import RunKind
 from runbooks.site import Application, Site
-from runbooks.values import fill, of
+from runbooks.values import UNKNOWN, Chosen, fill, of, with_backup
 
 FOLDER = Path(__file__).parent
 BEFORE_VALIDATED = ("break", "respond", "restore", "validate")
@@ -42,6 +42,9 @@ class Run(Protocol):
 
     @property
     def kind(self) -> RunKind: ...
+
+    @property
+    def chosen_backup(self) -> str | None: ...
 
     def recorded(self, step: str) -> object | None: ...
 
@@ -137,23 +140,18 @@ class Document(Model):
         """The commands ahead of the first step, which all others need."""
         return _commands(HEADING.split(self.body, maxsplit=1)[0])
 
-    def printed(self, site: Site, application: Application) -> str:
-        """The whole document with the site's own names and addresses."""
-        budgets = "\n".join(f"| {p.name} | {p.budget_seconds / 60:g} min |" for p in self.phases)
-        head = f"# {self.title}: {application.name} at {site.name}\n\n| phase | time |\n|---|---|\n{budgets}\n"
-        return head + fill(self.body, of(site, application))
-
     def blow(self, site: Site, application: Application) -> str:
         """What a real drill does to it, for the person who is asked."""
         return fill(self.breaks, of(site, application))
 
     def remaining(self, run: Run) -> Iterator[str]:
         """What is left of a run, in order, as a person would do it without us."""
-        values = of(run.site, run.application)
+        chosen = Chosen(run.chosen_backup, "the one that the run chose") if run.chosen_backup else UNKNOWN
+        values = of(run.site, run.application, chosen)
         yield "# in one terminal\n" + fill(self.opening, values).strip()
         for section in self.sections:
             if run.recorded(section.step) is None and run.kind in self.kinds_of(section.step):
-                commands = fill(section.commands, values).strip()
+                commands = with_backup(fill(section.commands, values), chosen).strip()
                 yield f"# {section.step}: {section.title}" + (f"\n{commands}" if commands else "")
 
     @property

@@ -28,12 +28,32 @@ class Values:
     repeated: tuple[Rows, ...]
 
 
-def of(site: Site, application: Application) -> Values:
+@dataclass(frozen=True)
+class Chosen:
+    """The backup that the commands name; without a name a person chooses it, and *why* says so."""
+
+    name: str | None
+    why: str
+
+
+UNKNOWN = Chosen(None, "nobody asked the cluster")
+BY_HAND = '"${BACKUP:?put in the name that you chose}"'
+
+
+def with_backup(text: str, chosen: Chosen) -> str:
+    """Commands that stand for themselves: the name instead of the variable, where it is known."""
+    return text if chosen.name is None else text.replace("$BACKUP", chosen.name)
+
+
+def of(site: Site, application: Application, chosen: Chosen = UNKNOWN) -> Values:
     region = site.region(application.home)
     single = {
         "site": site.name,
+        "backup": chosen.name or BY_HAND,
+        "backup_why": f"`{chosen.name}` is {chosen.why}" if chosen.name else f"Choose it by hand: {chosen.why}",
         "application": application.name,
         "home": application.home,
+        "sustain_seconds": f"{application.sustain.total_seconds():.0f}",
         "namespaces": ",".join(application.namespaces),
         "evidence": str(site.evidence.directory),
         "channel": site.slack.channel if site.slack else "the incident channel",

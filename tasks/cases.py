@@ -188,6 +188,13 @@ class Case:
         """Did this drill begin to break the original?"""
         return self.kind is RunKind.DRILL and self.clock_of("fault") is not None
 
+    @property
+    def chosen_backup(self) -> str | None:
+        """By the plan; a later attempt may have turned to another one, which `velero.choose_backup` did not know."""
+        for entry in self.journal.of("plan"):
+            return str(entry.data["backup"]) if entry.data.get("backup") else None
+        return None
+
     # -- steps, as tasks.steps calls them ---------------------------------------------------------------------------
 
     def recorded(self, step: str) -> dict[str, Any] | None:

@@ -1,40 +1,119 @@
-"""Rights that are first used when it is too late to ask for them."""
+"""Every Kubernetes right that a run uses, by the role of deployments/server/rbac.yaml that grants it.
+
+They are asked for up front: most are first used when it is too late to ask. Tests hold this table to rbac.yaml, and
+both to what runs really do, so that a missing right is found there and not at 03:00.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum, StrEnum
+from typing import NamedTuple
 
 from runbooks.errors import Refused
+from runbooks.records import RunKind
+from runbooks.site import Application, Cluster
+from tasks import leases
 from tasks.cases import Case
 from tasks.clients import kubernetes
-from tasks.clients.kubernetes import Right
+from tasks.clients.kubernetes import Api, Right
+
+AT_ONCE = 8
+FILE = "deployments/server/rbac.yaml"
+
+
+class Role(StrEnum):
+    READER = "dr-runbooks-reader"
+    RUNNER = "dr-runbooks-runner"
+    BREAKER = "dr-runbooks-breaker"
+
+
+class Where(Enum):
+    EVERYWHERE = "everywhere"
+    VELERO = "in Velero's namespace"
+    OURS = "in the namespace of our locks"
+
+
+class Need(NamedTuple):
+    role: Role
+    verbs: str
+    resources: str
+    where: Where = Where.EVERYWHERE
+    only_gated: bool = False
+
+    def rights(self, cluster: Cluster) -> Iterator[Right]:
+        places = {Where.EVERYWHERE: None, Where.VELERO: cluster.velero_namespace, Where.OURS: leases.NAMESPACE}
+        for resource in self.resources.split():
+            for verb in self.verbs.split():
+                yield Right(verb, resource, places[self.where])
+
+
+NEEDS = (
+    Need(Role.READER, "list", "*.*"),
+    Need(Role.READER, "get watch", "namespaces"),
+    Need(Role.READER, "get", "persistentvolumes"),
+    Need(Role.RUNNER, "get patch", "services", only_gated=True),
+    Need(Role.RUNNER, "get", "pods/proxy"),
+    Need(Role.RUNNER, "get create", "pods/exec"),
+    Need(Role.RUNNER, "get", "deployments.apps daemonsets.apps", Where.VELERO),
+    Need(Role.RUNNER, "get", "backupstoragelocations.velero.io schedules.velero.io", Where.VELERO),
+    Need(
+        Role.RUNNER,
+        "get watch create",
+        "backups.velero.io restores.velero.io downloadrequests.velero.io",
+        Where.VELERO,
+    ),
+    Need(Role.RUNNER, "get create", "configmaps", Where.VELERO, only_gated=True),
+    Need(Role.RUNNER, "get create patch", "leases.coordination.k8s.io", Where.OURS),
+    Need(Role.BREAKER, "delete create", "namespaces"),
+    Need(Role.BREAKER, "patch", "persistentvolumes"),
+    Need(Role.BREAKER, "get create", "persistentvolumeclaims"),
+)
+ROLES = {
+    RunKind.INCIDENT: (Role.READER, Role.RUNNER),
+    RunKind.SANDBOX: (Role.READER, Role.RUNNER),
+    RunKind.DRILL: (Role.READER, Role.RUNNER, Role.BREAKER),
+}
+
+
+def needed(cluster: Cluster, application: Application, kind: RunKind) -> dict[Right, Role]:
+    """What a run of this kind needs, with the role that grants it."""
+    return {
+        right: need.role
+        for need in NEEDS
+        if need.role in ROLES[kind] and (application.gate is not None or not need.only_gated)
+        for right in need.rights(cluster)
+    }
+
+
+def missing(api: Api, wanted: Iterable[Right]) -> list[Right]:
+    """Those that our account has not. Asks the API server, changes nothing.
+
+    Asked for all namespaces: a right that is granted inside the application's namespace is gone with it.
+    """
+    rights = list(wanted)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return [right for right, may in zip(rights, pool.map(api.may, rights), strict=True) if not may]
 
 
 def must_be_granted(case: Case) -> None:
-    """The account may do all that the run does after the break. Rights used before it are proven by their use.
-
-    Asked for all namespaces: a right that is granted inside a namespace is gone with it.
+    """The account may do all that the run is going to do.
 
     Raises:
-        Refused: it may not, with every right that is missing.
+        Refused: it may not, with every right that is missing and the roles that grant them.
     """
+    wanted = needed(case.cluster, case.application, case.kind)
     with kubernetes.connect(case.cluster) as api:
-        missing = [right for right in _needed(case) if not api.may(right)]
-    if missing:
+        lacking = missing(api, wanted)
+    if lacking:
         raise Refused(
-            f"the account of {case.cluster.context or 'the current context'} may not: {', '.join(map(str, missing))}",
-            "grant them (deployments/server/rbac.yaml), for all namespaces: what is granted in one is deleted with it",
+            f"the account of {case.cluster.context or 'the current context'} may not: {', '.join(map(str, lacking))}",
+            told({right: wanted[right] for right in lacking}),
         )
 
 
-def _needed(case: Case) -> Iterator[Right]:
-    velero = case.cluster.velero_namespace
-    yield Right("create", "restores.velero.io", velero)
-    yield Right("get", "pods/proxy")
-    if case.application.gate is not None:
-        yield Right("create", "configmaps", velero)
-        yield Right("patch", "services")
-    if case.is_drill:
-        yield Right("delete", "namespaces")
-        yield Right("create", "namespaces")
-        yield Right("create", "persistentvolumeclaims")
+def told(lacking: dict[Right, Role]) -> str:
+    """How to get them."""
+    roles = ", ".join(sorted(set(lacking.values())))
+    return f"bind {roles} of {FILE}, for all namespaces: what is granted in one is deleted with it"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deployments.commands import finding
+from deployments.commands import backup_choice, finding
 from deployments.commands.output import AsJson, Site, as_json, table
-from runbooks import documents, objectives
+from runbooks import documents, objectives, printed
 from runbooks import site as sites
-from runbooks.model import Model, spell
+from runbooks.model import Model, now, spell
 from runbooks.objectives import PROTECTIONS, Judgement, Protection
+from runbooks.records import Impact, Mode, RunKind
+from runbooks.render import runbook
+from runbooks.site import Site as SiteFile
 
 
 def show_objectives(
@@ -52,15 +57,39 @@ def _named(one: Protection | None) -> str:
     return "nothing of the table" if one is None else f"{one.technique} ({one.cost} cost)"
 
 
+class Form(StrEnum):
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
 def show_runbook(
     scenario: Annotated[str, typer.Argument(metavar="SCENARIO", help="Such as namespace-deletion.")],
     site: Site,
     application: Annotated[str | None, typer.Option(metavar="A", help="Left out: the site's only one.")] = None,
+    mode: Annotated[Mode, typer.Option(help="An incident's page leaves out what only a drill does.")] = Mode.INCIDENT,
+    impact: Annotated[Impact, typer.Option(help="Of a drill.")] = Impact.REAL,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="Of the person who is going to type; left out: the site's, the runner's own.")
+    ] = None,
+    form: Annotated[Form, typer.Option("--format", help="HTML is one file that prints well.")] = Form.MARKDOWN,
 ) -> None:
-    """The runbook for a person without Prefect, in Markdown, with the site's own names and commands.
+    """The runbook for a person without Prefect: the site's own names, and the newest good backup if it answers.
 
-    Example: dr runbook namespace-deletion --site production > /tmp/runbook.md
+    Example: dr runbook namespace-deletion --site production --format html > /tmp/runbook.html
     """
-    loaded = sites.load(site)
+    document, loaded = documents.load(scenario), sites.load(site)
     found = loaded.application(application) if application else finding.only_application(loaded)
-    typer.echo(documents.load(scenario).printed(loaded, found))
+    chosen = backup_choice.now_usable(loaded, found, scenario)
+    page = printed.page(document, _as_person(loaded, kubeconfig), found, RunKind.of(mode, impact), chosen, now())
+    typer.echo(runbook.page(page) if form is Form.HTML else printed.markdown(page))
+
+
+def _as_person(site: SiteFile, kubeconfig: Path | None) -> SiteFile:
+    """The runner's account may hardly do more than a run does: no `kubectl exec`, and nothing is deleted."""
+    if kubeconfig is None:
+        return site
+    regions = tuple(
+        r.model_copy(update={"cluster": r.cluster and r.cluster.model_copy(update={"kubeconfig": kubeconfig})})
+        for r in site.regions
+    )
+    return site.model_copy(update={"regions": regions})

@@ -54,6 +54,7 @@ class Cluster:
         self._start_node(lab)
         kube.apply(lab, self.region, NAMESPACES)
         kube.apply(lab, self.region, RBAC.read_text())
+        cluster_identity.write_accounts(lab, self.region)
 
     def prove(self, lab: Lab) -> Proof:
         started = monotonic()

@@ -27,3 +27,4 @@ ICONS = {
 """A line of its own for each verdict: the colour is never the only sign."""
 
 CSS = Path(__file__).with_name("report.css").read_text()
+RUNBOOK_CSS = Path(__file__).with_name("runbook.css").read_text()

@@ -65,6 +65,9 @@ class Client:
     def ask_as(self, token: str, path: str) -> httpx.Response:
         return self._http.get(path, headers={"Authorization": f"Bearer {token}"})
 
+    def ask_impersonating(self, user: str, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
+        return self._http.request(method, path, json=body, params=query, headers={"Impersonate-User": user})
+
     def gone(self, path: str) -> bool:
         return self.ask("GET", path).status_code == httpx.codes.NOT_FOUND
 
@@ -75,11 +78,19 @@ class Client:
             assert answer.status_code == httpx.codes.OK, answer.read()
             yield (json.loads(line) for line in answer.iter_lines() if line)
 
-    def run(self, pod: str, *command: str, container: str = "", protocols: str = "v4.channel.k8s.io") -> Ran:
+    def run(
+        self,
+        pod: str,
+        *command: str,
+        container: str = "",
+        protocols: str = "v4.channel.k8s.io",
+        impersonating: str | None = None,
+    ) -> Ran:
         """*command* in the pod at path *pod*."""
         query = [("stdout", "true"), ("stderr", "true"), *(("command", one) for one in command)]
         query += [("container", container)] if container else []
         headers = [f"Authorization: Bearer {self._token}"] if self._token else []
+        headers += [f"Impersonate-User: {impersonating}"] if impersonating else []
         socket = websocket.WebSocket(sslopt={"context": self._tls})
         try:
             url = f"{self.server.replace('https', 'wss')}{pod}/exec?{urlencode(query)}"

@@ -22,7 +22,9 @@ def controller(address: str) -> Callable[[Core], None]:
         if server(core) is None:
             return
         for one in core.store.list(DOWNLOADS, NAMESPACE):
-            if "expiration" in one.get("status", {}):
+            if "expiration" in one.get("status", {}) or not core.timers.elapsed(
+                ("download", one["metadata"]["uid"]), core.settings.download_seconds
+            ):
                 continue
             found: dict[str, str] = {}
             if key := _key(core, one):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.fakes import admission, patches, selectors, statuses
+from tests.fakes import admission, patches, rbac, selectors, statuses
 from tests.fakes.core import Core
 from tests.fakes.http_server import Answer, as_json
 from tests.fakes.kinds import ALL, NAMESPACES, PODS, REVIEWS, Resource
+from tests.fakes.rbac import Asked
 from tests.fakes.routes import Target
 from tests.fakes.store import Object, copied
 
+ADMIN = "admin"
 _JSON_PATCH = "application/json-patch+json"
 _MERGES = ("application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml")
 
@@ -60,7 +62,7 @@ def _bare(obj: Object) -> Object:
 
 def create(core: Core, target: Target, body: Object, user: str) -> Answer:
     if target.resource == REVIEWS:
-        return as_json(body | {"status": {"allowed": not denied(core, user, **_asked(body))}}, 201)
+        return as_json(body | {"status": {"allowed": not denied(core, _asked(body, user))}}, 201)
     new = copied(body)
     _check_envelope(target, new)
     with core.store.changed:
@@ -69,16 +71,21 @@ def create(core: Core, target: Target, body: Object, user: str) -> Answer:
     return as_json(shown(target, created), 201, created["metadata"]["uid"])
 
 
-def _asked(body: Object) -> dict[str, str]:
+def _asked(body: Object, user: str) -> Asked:
     asked = body["spec"].get("resourceAttributes", {})
-    name = f"{asked.get('resource', '')}.{asked['group']}" if asked.get("group") else asked.get("resource", "")
-    return {"verb": asked.get("verb", ""), "resource": name, "namespace": asked.get("namespace", ""),
-            "subresource": asked.get("subresource", "")}  # fmt: skip
+    return Asked(
+        user, **{k: asked.get(k, "") for k in ("verb", "group", "resource", "subresource", "namespace", "name")}
+    )
 
 
-def denied(core: Core, user: str, *, verb: str, resource: str, namespace: str = "", subresource: str = "") -> bool:
-    asked = {"user": user, "verb": verb, "resource": resource, "namespace": namespace, "subresource": subresource}
-    return any(all(asked[key] == value for key, value in rule.items()) for rule in core.denials)
+def denied(core: Core, asked: Asked) -> bool:
+    """By a test's own word, or (settings.rbac) because no role that is bound to the user allows it."""
+    name = f"{asked.resource}.{asked.group}" if asked.group else asked.resource
+    told = {"user": asked.user, "verb": asked.verb, "resource": name,
+            "namespace": asked.namespace, "subresource": asked.subresource}  # fmt: skip
+    if any(all(told[key] == value for key, value in rule.items()) for rule in core.denials):
+        return True
+    return core.settings.rbac and asked.user != ADMIN and not rbac.allows(core.store, asked)
 
 
 def _check_envelope(target: Target, new: Object) -> None:

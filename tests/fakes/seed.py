@@ -15,6 +15,7 @@ from runbooks.model import now
 from runbooks.records import BackupState, FileManifest, FileRecord
 from tests.fakes.fake_world import ROOT, World
 
+RBAC = ROOT / "deployments" / "server" / "rbac.yaml"
 MANIFESTS = ROOT / "deployments" / "lab" / "orders" / "manifests"
 VALUES = {
     "@DB_PASSWORD@": "the-password-of-orders",
@@ -26,7 +27,10 @@ INVOICES = range(12_341, 12_351)
 LEFT_OUT = ("markers/", ".velero/")  # what is written all the time, and what Velero leaves in a restored volume
 CLAIMS = ("invoices", "data-ledger-0")
 _PATHS = {
-    "Namespace": "/api/v1/namespaces", "ServiceAccount": "serviceaccounts", "ConfigMap": "configmaps",
+    "Namespace": "/api/v1/namespaces",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "ServiceAccount": "serviceaccounts", "ConfigMap": "configmaps",
     "Secret": "secrets", "PersistentVolumeClaim": "persistentvolumeclaims", "Service": "services",
     "Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets", "CronJob": "cronjobs",
     "PodDisruptionBudget": "poddisruptionbudgets", "Role": "roles", "RoleBinding": "rolebindings",
@@ -50,10 +54,17 @@ def create(world: World, obj: dict[str, Any]) -> dict[str, Any]:
 
 
 def everything(world: World) -> None:
-    """Velero, the application with its data, and the namespace of our locks; all ready."""
+    """Velero, the application with its data, and our accounts with the rights of rbac.yaml; all ready."""
     velero(world)
     application(world)
-    create(world, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "dr-runbooks"}})
+    rights(world)
+
+
+def rights(world: World) -> None:
+    """From now on the runner may do what rbac.yaml grants, and nothing else."""
+    for obj in yaml.safe_load_all(RBAC.read_text()):
+        create(world, obj)
+    world.set(rbac=True)
 
 
 def velero(world: World) -> None:

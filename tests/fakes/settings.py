@@ -12,11 +12,14 @@ class Settings:
     pod_termination_seconds: float = 0.05
     ready_seconds: float = 0.1  # container started → first probe that counts
     bind_seconds: float = 0.02
+    download_seconds: float = 0.0  # until a DownloadRequest is answered
     queue_seconds: float = 0.0  # a backup waits before Velero reads anything
     backup_seconds: float = 0.2
     restore_seconds: float = 0.2
     volume_restore_seconds: float = 0.05
     validation_seconds: float = 1.0  # how often a storage location is looked at
+
+    rbac: bool = False  # by the roles and bindings that are there; else everybody may do all that is not denied
 
     unpullable: str = ""  # images that contain this are never there
     location_phase: str = "Available"

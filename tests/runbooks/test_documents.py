@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,6 +27,7 @@ class Run:
     site: Site = EXAMPLE
     application: Application = ORDERS
     run_id = "r1"
+    chosen_backup: str | None = "orders-0900"
 
     def __init__(self, *done: str, kind: RunKind) -> None:
         self._done = done
@@ -76,15 +76,6 @@ def test_step_that_takes_place_in_no_run() -> None:
         Phase.model_validate({**PREPARE, "only": {"net.cast": []}})
 
 
-def test_printed(document: Document) -> None:
-    """Every name is filled in, and what stands in its commands is a shell's."""
-    printed = document.printed(EXAMPLE, ORDERS)
-    assert "{{" not in printed
-    commands = "".join(found["commands"] for found in documents.FENCE.finditer(printed))
-    checked = subprocess.run(["bash", "-n"], input=commands, capture_output=True, text=True, check=False)
-    assert (checked.returncode, checked.stderr) == (0, "")
-
-
 def test_printed_commands_need_none_of_us(document: Document) -> None:
     """They are for the day when nothing of ours runs."""
     commands = "".join(section.commands for section in document.sections)
@@ -100,6 +91,8 @@ def test_remaining_steps_of_an_incident() -> None:
     assert set(names) == set(document.steps_of(RunKind.INCIDENT)) - {"locks.acquire", "velero.restore"}
     assert "net.cast" not in names
     assert "production" in next(text for text in left if text.startswith("# cluster_state.wait_until_ready"))
+    assert not any("BACKUP" in text for text in left if not text.startswith("# velero.choose_backup"))
+    assert any('describe "orders-0900" --details' in text for text in left)
 
 
 def test_value_of_which_there_are_several() -> None:
