@@ -9,10 +9,10 @@ from functools import partial
 
 from deployments.commands import prefect_server
 from runbooks.errors import RecoveryError, Refused, Unavailable
-from runbooks.model import now
-from runbooks.records import Check, CheckStatus
+from runbooks.model import now, rfc3339
+from runbooks.records import Check, CheckStatus, Mode, RunKind
 from runbooks.site import Application, Bucket, Cluster, Database, Site
-from tasks import object_store, observer, questions, rows, secrets
+from tasks import object_store, observer, questions, rights, rows, secrets
 from tasks.clients import kubernetes, sql
 
 Look = Callable[[], str]
@@ -59,11 +59,33 @@ def _all(site: Site) -> Iterator[tuple[str, Look]]:
 def _application(site: Site, application: Application) -> Iterator[tuple[str, Look]]:
     for namespace in application.namespaces:
         yield f"namespace {namespace}", partial(_namespace, site.region(application.home).kubernetes, namespace)
+    yield from _rights_of(site, application)
     yield f"probes {application.name}", partial(_probes, site, application)
     if application.rows:
         yield f"rows {application.name}", partial(_rows, site, application)
     for schedule in (s for s in application.schedules if s.kind == "velero"):
         yield f"schedule {schedule.name}", partial(_schedule, site.region(application.home).kubernetes, schedule.name)
+
+
+def _rights_of(site: Site, application: Application) -> Iterator[tuple[str, Look]]:
+    """Of each kind of run that there may be: an incident at any time, a drill where the site allows it."""
+    if not application.namespaces:
+        return
+    cluster, scenario = site.region(application.home).kubernetes, "namespace-deletion"
+    allowed = application.drills.impacts if scenario in application.drills.scenarios else ()
+    for kind in (RunKind.INCIDENT, *(RunKind.of(Mode.DRILL, impact) for impact in allowed)):
+        yield f"rights {application.name} {scenario} {kind}", partial(_rights, cluster, application, kind)
+
+
+def _rights(cluster: Cluster, application: Application, kind: RunKind) -> str:
+    wanted = rights.needed(cluster, application, kind)
+    with kubernetes.connect(cluster) as api:
+        lacking = rights.missing(api, wanted)
+    if lacking:
+        raise Refused(
+            f"the account may not: {', '.join(map(str, lacking))}", rights.told({r: wanted[r] for r in lacking})
+        )
+    return f"all {len(wanted)} are granted"
 
 
 def _cluster(cluster: Cluster) -> str:
@@ -127,10 +149,9 @@ def _listable(bucket: Bucket) -> str:
 
 
 def _writable(bucket: Bucket) -> str:
-    store, key = object_store.connect(bucket), f"checks/{now():%Y%m%dT%H%M%S%f}"
-    store.put_if_absent(key, b"dr site check")
-    store.delete(key)
-    return f"{bucket.url}: written and deleted a probe"
+    """By one object that each check writes over: the right to delete is not needed, and better not there."""
+    object_store.connect(bucket).put("checks/site-check", f"dr site check, {rfc3339(now())}".encode())
+    return f"{bucket.url}: written a probe"
 
 
 def _secret(site: Site) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +38,9 @@ GRANTS: dict[str, dict[str, str]] = {
 }
 """One identity per cluster and role: fencing a lost region revokes its own, and nobody else's. The runner cannot delete
 a backup."""
+KEPT = ("runs/*", "locks/*", "incidents/*", "checks/*")
+"""In the evidence store: what nobody who writes there may delete. Locks are given up by a conditional write."""
+USER = "arn:aws:iam::000000000000:user"
 EVIDENCE_GRANTS: dict[str, dict[str, str]] = {"runner": {EVIDENCE: WRITE}}
 
 
@@ -115,6 +119,7 @@ class EvidenceStore:
         data = lab.root / "shared" / "s3"
         store = weed.Server(self.name, None, "127.0.0.1", lab.port(50), port, None, data)
         _start(lab, store, (EVIDENCE,), EVIDENCE_GRANTS, url=evidence_url(lab))
+        _keep(lab, evidence_url(lab), EVIDENCE, "runner")
 
     def prove(self, lab: Lab) -> Proof:
         return _prove(lab, self.name, None, evidence_url(lab), EVIDENCE, "runner")
@@ -178,6 +183,24 @@ def _has_bucket(url: str, keys: Keys, bucket: str) -> bool:
         raise LabError(str(error), "") from error
     round_trip(url, keys, bucket)
     return True
+
+
+def _keep(lab: Lab, url: str, bucket: str, user: str) -> None:
+    """*user* can neither delete what is evidence nor turn the versions off that show what was overwritten.
+
+    An identity's Write means both in SeaweedFS; a policy of the bucket takes them away again (measured).
+    """
+    here = f"arn:aws:s3:::{bucket}"
+    denied = {
+        "Effect": "Deny",
+        "Principal": {"AWS": f"{USER}/{user}"},
+        "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutBucketVersioning"],
+        "Resource": [here, *(f"{here}/{keys}" for keys in KEPT)],
+    }
+    s3 = client(url, identity(lab, "admin"))
+    with translated(url):
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [denied]}))
 
 
 def _grant(lab: Lab, name: str, bucket: str, actions: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -172,3 +173,23 @@ def test_observer_under_its_own_account(forks: Zygote, tmp_path: Path) -> None:
         record = tmp_path / "second" / "backups" / "orders-watched.json"
         drill.world.wait(record.exists, "the observer's record of the backup", 30)
         assert unused(used(drill.world, "observer"), ("dr-runbooks-observer",)) == []
+
+
+def test_site_check_names_what_is_missing(theatre: Stage) -> None:
+    """By scenario and kind of run: without the breaker's role incidents can be recovered, drills cannot be done."""
+    taken = next(g for g in granted() if (g.role, g.verb) == ("dr-runbooks-breaker", "delete"))
+    [whole] = [r for r in roles() if r["metadata"]["name"] == taken.role]
+    write(theatre.world, without(taken))
+    try:
+        check = theatre.dr("site", "check", "--site", "lab", "--json")
+        assert check.wait() == 1
+    finally:
+        write(theatre.world, whole)
+    found = {one["check"]: one for one in json.loads(check.output[check.output.index("[") :])}
+    assert found["rights orders namespace-deletion incident"]["status"] == "passed"
+    drill = found["rights orders namespace-deletion drill"]
+    assert drill["status"] == "failed"
+    assert (
+        "may not: delete namespaces (HINT: bind dr-runbooks-breaker of deployments/server/rbac.yaml"
+        in drill["observed"]
+    )

@@ -22,6 +22,11 @@ class TheLab:
         command = [self.env["KUBECTL"], f"--kubeconfig={self.env[f'KUBECONFIG_{region}']}", *argv]
         return run(command, stdin=stdin, seconds=seconds)
 
+    def kubectl_answer(self, *argv: str) -> str:
+        """Its last word, whatever its exit code."""
+        done = subprocess.run([self.env["KUBECTL"], *argv], capture_output=True, text=True, timeout=60, check=False)
+        return done.stdout.strip().splitlines()[-1]
+
     def get(self, *argv: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.kubectl("get", "-o", "json", *argv))
         return found

@@ -63,4 +63,51 @@ def test_equal_values() -> None:
 def test_other_kinds() -> None:
     """They are kept as they are."""
     service = body("Service", spec={"selector": {"app": "orders"}})
-    assert digests.digested(service, KEY) is service
+    assert digests.digested(service, KEY) == service
+
+
+def deployment(**container: Any) -> dict[str, Any]:
+    template = {"spec": {"containers": [{"name": "api", "image": "registry.example/api:1", **container}]}}
+    return {**body("Deployment", spec={"template": template}), "apiVersion": "apps/v1"}
+
+
+def container_of(found: dict[str, Any]) -> dict[str, Any]:
+    one: dict[str, Any] = found["spec"]["template"]["spec"]["containers"][0]
+    return one
+
+
+def test_secret_in_an_environment_variable() -> None:
+    """Hidden by its name, and equal ones stay equal; where it comes from, and what is no secret, stays readable."""
+    reference = {"name": "DB_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}}
+    env = [{"name": "API_TOKEN", "value": "s3cret"}, {"name": "COLOR", "value": "blue"}, reference]
+    found = container_of(digests.digested(deployment(env=env), KEY))
+    assert found["env"][1:] == env[1:]
+    assert found["env"][0]["value"].startswith("hmac:")
+    other = digests.digested(deployment(env=[{"name": "API_TOKEN", "value": "an0ther"}]), KEY)
+    assert container_of(other)["env"][0] != found["env"][0]
+    assert container_of(digests.digested(deployment(env=env), KEY)) == found
+
+
+def test_password_in_an_address_and_in_an_argument() -> None:
+    """The rest of them stays readable."""
+    env = [{"name": "DATABASE_URL", "value": "postgres://orders:s3cret@db.example:5432/orders"}]
+    found = json.dumps(digests.digested(deployment(env=env, args=["--port=80", "--password=s3cret"]), KEY))
+    assert "s3cret" not in found
+    assert "@db.example:5432/orders" in found
+    assert "--port=80" in found
+
+
+def test_secret_in_a_custom_resource() -> None:
+    """Members that are named so; a built-in kind's references are not touched."""
+    custom = {**body("Coupon", spec={"percent": 10, "apiKey": "s3cret", "secretName": "coupons"})}
+    found = digests.digested({**custom, "apiVersion": "shop.example/v1"}, KEY)
+    assert found["spec"]["percent"] == 10
+    assert found["spec"]["secretName"] == "coupons"
+    assert "s3cret" not in json.dumps(found)
+
+
+def test_last_applied_of_any_kind() -> None:
+    """kubectl keeps the whole object there, with whatever stands in it."""
+    one = deployment()
+    one["metadata"]["annotations"] = {LAST_APPLIED: json.dumps({"env": [{"name": "TOKEN", "value": "s3cret"}]})}
+    assert "s3cret" not in json.dumps(digests.digested(one, KEY))
