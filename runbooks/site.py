@@ -24,6 +24,10 @@ from runbooks.application import Workload as Workload
 from runbooks.errors import Refused
 from runbooks.file_sets import FileSet as FileSet
 from runbooks.file_sets import Retention as Retention
+from runbooks.hosts import Backups as Backups
+from runbooks.hosts import Host as Host
+from runbooks.hosts import RestoreTest as RestoreTest
+from runbooks.hosts import Server as Server
 from runbooks.model import Duration, Model
 from runbooks.secret import Secret as Secret
 from runbooks.site_errors import explain
@@ -80,6 +84,10 @@ class Database(Model):
     password: Secret
     stanza: str | None = None
     system_identifier: str | None = None
+    server: Server | None = Field(default=None, description="left out: only asked by SQL, never recovered")
+    standbys: tuple[Server, ...] = ()
+    backups: Backups | None = None
+    restore_test: RestoreTest | None = None
 
 
 class Slack(Model):
@@ -127,6 +135,7 @@ class Site(Model):
     name: str
     regions: tuple[Region, ...]
     applications: tuple[Application, ...]
+    hosts: tuple[Host, ...] = ()
     databases: tuple[Database, ...] = ()
     file_sets: tuple[FileSet, ...] = ()
     evidence: Evidence
@@ -154,6 +163,12 @@ class Site(Model):
             if one.name == name:
                 return one
         raise Refused(f"site {self.name} has no database {name!r}", "name it under [[databases]]")
+
+    def host(self, name: str) -> Host:
+        for one in self.hosts:
+            if one.name == name:
+                return one
+        raise Refused(f"site {self.name} has no host {name!r}", "name it under [[hosts]]")
 
     def file_set(self, name: str) -> FileSet:
         for one in self.file_sets:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from runbooks.objectives import DEFAULTS
 
 if TYPE_CHECKING:
-    from runbooks.site import Application, Site
+    from runbooks.site import Application, Database, FileSet, Host, Site
 
 CRON_FIELDS = 5
 
@@ -21,8 +21,11 @@ def dangling(site: Site) -> list[str]:
         *_twice("applications", (a.name for a in site.applications)),
         *_twice("databases", (d.name for d in site.databases)),
         *_twice("file_sets", (f.name for f in site.file_sets)),
-        *(f"file_sets[{f.name}].{problem}" for f in site.file_sets for problem in f.problems()),
+        *(f"file_sets[{f.name}].{problem}" for f in site.file_sets for problem in _file_set(site, f)),
+        *_twice("hosts", (h.name for h in site.hosts)),
         *_schedule(site),
+        *(f"hosts[{h.name}].{problem}" for h in site.hosts for problem in _host(site, h)),
+        *(f"databases[{d.name}].{problem}" for d in site.databases for problem in _database(site, d)),
         *(f"applications[{a.name}].{problem}" for a in site.applications for problem in _application(site, a)),
     ]
 
@@ -36,6 +39,36 @@ def _schedule(site: Site) -> Iterator[str]:
         if len(cron.split()) != CRON_FIELDS:
             yield f"prefect.crons.{scenario}: {cron!r} has {len(cron.split())} fields; cron has {CRON_FIELDS}"
     yield from _known("prefect.crons", site.prefect.crons, DEFAULTS)
+
+
+def _host(site: Site, host: Host) -> Iterator[str]:
+    """A way in circles leads to no host."""
+    known = {h.name: h.jump for h in site.hosts}
+    yield from _known("jump", [host.jump] if host.jump else [], known)
+    passed, at = [host.name], host.jump
+    while at in known:
+        passed.append(at)
+        if at in passed[:-1]:
+            yield f"jump: the way goes in a circle: {' → '.join(passed)}"
+            return
+        at = known[at]
+
+
+def _file_set(site: Site, files: FileSet) -> Iterator[str]:
+    yield from files.problems()
+    yield from _known("host", [files.host], [h.name for h in site.hosts])
+
+
+def _database(site: Site, database: Database) -> Iterator[str]:
+    hosts = [h.name for h in site.hosts]
+    if database.server is not None:
+        yield from _known("server.host", [database.server.host], hosts)
+    yield from _known("standbys.host", [s.host for s in database.standbys], hosts)
+    if database.restore_test is not None and database.restore_test.host is not None:
+        yield from _known("restore_test.host", [database.restore_test.host], hosts)
+    for name, needs in (("backups", ("stanza", "server")), ("restore_test", ("backups",))):
+        if getattr(database, name) is not None:
+            yield from (f"{name}: needs {need}, too" for need in needs if getattr(database, need) is None)
 
 
 def _application(site: Site, application: Application) -> Iterator[str]:

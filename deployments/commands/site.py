@@ -41,7 +41,7 @@ def pin(
     site: Site,
     yes: Annotated[bool, typer.Option("--yes", help="Write without being asked.")] = False,
 ) -> None:
-    """Show what the clusters and databases are, and write their pins into the site file.
+    """Show what the clusters, hosts and databases are, and write their pins into the site file.
 
     Look at the proof first: from then on, whatever shows another identity is refused.
 

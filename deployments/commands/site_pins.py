@@ -1,4 +1,4 @@
-"""What clusters and databases are, against what the site file pins; and how the pins get into the file."""
+"""What clusters, hosts and databases are, against what the site file pins; and how the pins get into the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from runbooks.errors import Refused
 from runbooks.site import Site
-from tasks.clients import kubernetes, sql
+from tasks import hosts
+from tasks.clients import kubernetes, sql, ssh
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,14 @@ def changes(site: Site) -> list[Pin]:
     Raises:
         Unavailable: one of them does not answer; nothing is written then.
     """
-    return [*_clusters(site), *_databases(site)]
+    return [*_clusters(site), *_hosts(site), *_databases(site)]
+
+
+def _hosts(site: Site) -> Iterator[Pin]:
+    """The fingerprint is what a person compares: on that host, `ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub`."""
+    for nth, host in enumerate(site.hosts):
+        found, fingerprint = ssh.identify(hosts.route(site, host.name), site.dns)
+        yield Pin("[[hosts]]", nth, "host_key", f"hosts[{host.name}].host_key {fingerprint}", host.host_key, found)
 
 
 def _clusters(site: Site) -> Iterator[Pin]:

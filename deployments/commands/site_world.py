@@ -11,8 +11,8 @@ from deployments.commands import prefect_server
 from runbooks.errors import RecoveryError, Refused, Unavailable
 from runbooks.model import now, rfc3339
 from runbooks.records import Check, CheckStatus, Mode, RunKind
-from runbooks.site import Application, Bucket, Cluster, Database, Site
-from tasks import object_store, observer, questions, rights, rows, secrets
+from runbooks.site import Application, Bucket, Cluster, Database, Server, Site
+from tasks import hosts, object_store, observer, questions, rights, rows, secrets
 from tasks.clients import kubernetes, sql
 
 Look = Callable[[], str]
@@ -43,8 +43,12 @@ def _all(site: Site) -> Iterator[tuple[str, Look]]:
             yield f"velero {region.name}", partial(_velero, region.cluster)
         if region.backups is not None:
             yield f"backups {region.name}", partial(_listable, region.backups)
+    for host in site.hosts:
+        yield f"host {host.name}", partial(_host, site, host.name)
     for database in site.databases:
         yield f"database {database.name}", partial(_database, site, database)
+        for server in (s for s in (database.server, *database.standbys) if s is not None):
+            yield f"server {database.name} on {server.host}", partial(_server, site, database, server)
     for application in site.applications:
         yield from _application(site, application)
     yield "evidence store", partial(_writable, site.evidence.store)
@@ -128,6 +132,26 @@ def _database(site: Site, database: Database) -> str:
             "is it the right host? if it was made anew, look at it and run: dr site pin",
         )
     return f"system identifier {found}"
+
+
+def _host(site: Site, name: str) -> str:
+    with hosts.connect(site, name) as shell:
+        who, at = shell.run(["sh", "-c", "id -un; date +%s.%N"]).must_succeed("what is wrong there?").text.split()
+    return f"shows the pinned key, lets us in as {who}; its clock is {float(at) - now().timestamp():+.1f} s off"
+
+
+def _server(site: Site, database: Database, server: Server) -> str:
+    """Read as the user who will restore it: the folder is this database's."""
+    with hosts.connect(site, server.host) as shell:
+        done = shell.run([f"{server.programs}/pg_controldata", server.data], user=server.user)
+    facts = done.must_succeed("are data, programs and user of the site file right?").text
+    found = next((line.split()[-1] for line in facts.splitlines() if line.startswith("Database system id")), "unknown")
+    if database.system_identifier is not None and found != database.system_identifier:
+        raise Refused(
+            f"{server.data} has system identifier {found}, the site file pins {database.system_identifier}",
+            "is it the right host and folder? if it was made anew, look at it and run: dr site pin",
+        )
+    return f"{server.data} has system identifier {found}"
 
 
 def _rows(site: Site, application: Application) -> str:

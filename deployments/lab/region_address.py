@@ -24,6 +24,8 @@ class Ports:
     ssh: int
     postgres: int
     orders: int
+    scratch: int
+    """Where a restored copy of the database is tried out."""
     weed: int
     """First of ten for what SeaweedFS uses inside."""
 
@@ -72,8 +74,8 @@ def region(name: RegionName, *, number: int, isolated: bool) -> Region:
     subnet = f"10.{200 + number}.{index}"
     loopback = base_port(number) + 10 * index
     numbered = Ports(s3=loopback, s3_tls=loopback + 1, ssh=loopback + 2, postgres=loopback + 3, orders=loopback + 4,
-                     weed=base_port(number) + 50 + 10 * index)  # fmt: skip
-    standard = Ports(s3=8333, s3_tls=8443, ssh=22, postgres=5432, orders=30081, weed=9330)
+                     scratch=loopback + 5, weed=base_port(number) + 50 + 10 * index)  # fmt: skip
+    standard = Ports(s3=8333, s3_tls=8443, ssh=22, postgres=5432, orders=30081, scratch=5433, weed=9330)
     return Region(
         name=name,
         other=NAMES[2 - index],

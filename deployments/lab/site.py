@@ -14,9 +14,11 @@ from deployments.lab import (
     object_store,
     observer,
     postgres,
+    postgres_files,
     prefect_server,
     route53,
     slack,
+    ssh,
 )
 from deployments.lab.component import LabError
 from deployments.lab.lab import PROJECT
@@ -40,6 +42,8 @@ def render(lab: Lab) -> Path:
     for region in clusters:
         values |= _region(lab, region)
     has_b = lab.only_database or lab.regions["b"] in clusters
+    for region in lab.regions.values() if has_b else [lab.regions["a"]]:
+        values |= host(lab, region)
     absent = [] if has_b else ["region b"]
     absent += ["clusters"] if lab.only_database else ["no clusters"]
     absent += [] if lab.has_prefect else ["prefect"]
@@ -84,13 +88,27 @@ def _region(lab: Lab, region: Region) -> dict[str, str]:
     return {f"{key}_{region.name.upper()}": value for key, value in values.items()}
 
 
+def host(lab: Lab, region: Region) -> dict[str, str]:
+    """How the region's database host is reached, and where its files are."""
+    values = {
+        "SSH_HOST": region.address,
+        "SSH_PORT": str(region.ports.ssh),
+        "SSH_HOST_KEY": ssh.public_key(lab, region),
+        "PG_FOLDER": str(postgres_files.files(lab, region).root),
+        "PG_PORT": str(region.ports.postgres),
+        "PG_SCRATCH_PORT": str(region.ports.scratch),
+    }
+    return {f"{key}_{region.name.upper()}": value for key, value in values.items()}
+
+
 def _database(lab: Lab) -> dict[str, str]:
     home = lab.regions["a"]
     return {
         "PG_HOST_A": home.address,
-        "PG_PORT_A": str(home.ports.postgres),
         "ORDERS_PORT": str(home.ports.orders),
         "ORDERS_PASSWORD_FILE": _secret(lab, "postgres-orders"),
+        "SSH_KEY_FILE": str(ssh.key(lab)),
+        "PG_PROGRAMS": str(postgres_files.PROGRAMS),
         "SYSTEM_ID": postgres.system_identifier(lab, home),
     }
 

@@ -6,10 +6,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployments.lab.site import without
-from runbooks import site
 from runbooks.journal import Journal
 from runbooks.model import Json
+from tests.lab_template import filled
 from tests.zygote import Child, Zygote
 
 RUN = "20261123-100000-4f2a"
@@ -58,17 +57,15 @@ class Shell:
 
 
 def shell(root: Path, forks: Zygote) -> Shell:
-    filled = without((site.SITES / "lab.toml").read_text(), ["region b", "no clusters"])
-    for key, value in {
-        "PG_PORT_A": "1",
+    values = {
         "EVIDENCE_DIR": str(root / "evidence"),
         "OBSERVER_DIR": str(root / "observer"),
         "PREFECT_API_URL": "http://127.0.0.1:1/api",
         "SLACK_URL": "http://127.0.0.1:1/api/",
         "DNS_SERVER": "127.0.0.1:1",
-    }.items():
-        filled = filled.replace(f"@{key}@", value)
-    filled = filled.replace("s3://evidence", f"file://{root / 'store'}").replace("@", "")
+    }
     made = Shell(root, forks)
-    made.site_file.write_text(filled)
+    made.site_file.write_text(
+        filled(values, "region b", "no clusters").replace("s3://evidence", f"file://{root / 'store'}")
+    )
     return made

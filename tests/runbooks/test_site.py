@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from deployments.lab.site import without
 from runbooks import site
 from runbooks.errors import Refused
+from tests.lab_template import filled
 
 EXAMPLE = (site.SITES / "production.toml").read_text()
 HINT = "deployments/sites/production.toml shows every key with a comment"
@@ -51,10 +51,9 @@ def test_example() -> None:
 
 def test_lab_template() -> None:
     """What the lab fills in is a site file, with both regions, with one, and with databases alone."""
-    text = (site.SITES / "lab.toml").read_text().replace("@PG_PORT_A@", "5432").replace("@", "")
 
     def made(*absent: str) -> site.Site:
-        return site.Site.model_validate(tomllib.loads(without(text, list(absent))))
+        return site.Site.model_validate(tomllib.loads(filled({}, *absent)))
 
     both, one = made("no clusters"), made("no clusters", "region b")
     assert ([r.name for r in both.regions], [r.name for r in one.regions]) == (["a", "b"], ["a"])
@@ -155,6 +154,23 @@ def test_name_that_leads_nowhere(read: Read, old: str, new: str, problem: str) -
     assert problems(read, changed(old, new))[0].startswith(f"applications[orders].{problem}")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('jump = "bastion"', 'jump = "gate"', "hosts[db-1].jump: 'gate' is not known; there is: bastion, db-1, db-2"),
+        ('jump = "bastion"', 'jump = "db-1"', "hosts[db-1].jump: the way goes in a circle: db-1 → db-1"),
+        ('host = "db-1"', 'host = "db-9"', "databases[orders].server.host: 'db-9' is not known; there is: bastion"),
+        ('\nhost = "db-2"\n', '\nhost = "db-9"\n', "databases[orders].standbys.host: 'db-9' is not known"),
+        ('stanza = "orders"', "", "databases[orders].backups: needs stanza, too"),
+        ('data = "/var', 'data = "var', "databases[orders].server.data: string should match pattern"),
+        ('host_key = "ssh-', 'host_key = "', "hosts[bastion].host_key: string should match pattern"),
+    ],
+)
+def test_host_that_leads_nowhere(read: Read, old: str, new: str, problem: str) -> None:
+    """Neither a way in circles, nor a server without a host."""
+    assert problems(read, changed(old, new))[0].startswith(problem)
+
+
 def test_cron_of_six_fields(read: Read) -> None:
     """Said before Prefect is asked."""
     assert problems(read, changed('deletion = "0 9 1', 'deletion = "0 0 9 1'))[0].startswith("prefect.crons.name")
@@ -168,7 +184,11 @@ def test_file_of_another_site(read: Read) -> None:
 
 def test_several_problems(read: Read) -> None:
     """All are told at once."""
-    text = changed("port = 5432", "prot = 5432").replace("[observer]", "[observr]").replace("\nwithin =", "\nwitin =")
+    text = (
+        changed("port = 5432", "prot = 5432")
+        .replace("[observer]", "[observr]")
+        .replace('\nwithin = "30 m', '\nwitin = "30 m')
+    )
     told = [problem.split(":")[0] for problem in problems(read, text)]
     assert told == ["databases[orders].prot", "approval.witin", "observr"]
 
