@@ -5,6 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 SCENARIO ?= namespace-deletion
+IMPACT ?= $(if $(filter $(SCENARIO),file-restore),sandbox,real)
 REGIONS ?= $(if $(filter $(SCENARIO),cluster-loss region-failover),a$(comma)b,a)
 PYTEST_ARGS ?=
 comma := ,
@@ -27,7 +28,7 @@ help: ## this list
 drill: machine install ## start the lab, delete a namespace for real, bring it back, print the report (SCENARIO=…)
 	@$(DR) lab up --regions $(REGIONS)
 	@$(DR) deploy --site lab
-	@$(DR) run $(SCENARIO) --site lab --mode drill --impact real --yes
+	@$(DR) run $(SCENARIO) --site lab --mode drill --impact $(IMPACT) --yes
 
 test: machine lint ## every test, the lab's included
 	@$(VENV)/bin/pytest -n 4 --dist worksteal -m "not lab and not prefect and not soak and not bench" $(PYTEST_ARGS)

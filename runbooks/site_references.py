@@ -30,6 +30,10 @@ def dangling(site: Site) -> list[str]:
     ]
 
 
+def _hosts(site: Site) -> list[str]:
+    return [host.name for host in site.hosts]
+
+
 def _twice(where: str, names: Iterable[str]) -> Iterator[str]:
     yield from (f"{where}[{name}]: named {count} times" for name, count in Counter(names).items() if count > 1)
 

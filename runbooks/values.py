@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from runbooks.errors import Refused
-from runbooks.site import Application, Cluster, Site
+from runbooks.site import Application, Cluster, FileSet, Host, Site
 
 NAME = re.compile(r"\{\{([a-z_]+)\}\}")
 
@@ -60,7 +60,8 @@ def of(site: Site, application: Application, chosen: Chosen = UNKNOWN) -> Values
         **(_cluster(region.cluster) if region.cluster else {}),
         **({"backups_url": region.backups.url} if region.backups else {}),
     }
-    return Values(single, (_namespaces(application), _probes(application), *_stores(site, application)))
+    stores = (*_stores(site, application), _file_sets(site, application))
+    return Values(single, (_namespaces(application), _probes(application), *stores))
 
 
 def _cluster(cluster: Cluster) -> dict[str, str]:
@@ -133,6 +134,28 @@ def _stores(site: Site, application: Application) -> Iterator[Rows]:
         for table in rows.tables
     )
     yield Rows(frozenset({"table", "key", "psql"}), tables)
+
+
+def _file_sets(site: Site, application: Application) -> Rows:
+    """One for each path of each file set."""
+    sets = [site.file_set(name) for name in application.file_sets]
+    rows = tuple(_file_path(site.host(one.host), one, path) for one in sets for path in one.paths)
+    keys = "path above paths ssh repository password hostname excludes"
+    return Rows(frozenset(f"file_{key}" for key in keys.split()), rows)
+
+
+def _file_path(host: Host, of: FileSet, path: str) -> dict[str, str]:
+    above = path.rpartition("/")[0]
+    return {
+        "file_path": shlex.quote(path),
+        "file_above": shlex.quote(above or "/"),
+        "file_paths": shlex.join(of.paths),
+        "file_ssh": f"-p {host.port} {shlex.quote(f'{host.user}@{host.address}')}",
+        "file_repository": shlex.quote(of.repository),
+        "file_password": of.password.where,
+        "file_hostname": shlex.quote(of.known_as),
+        "file_excludes": shlex.join(f"--exclude={pattern}" for pattern in of.exclude),
+    }
 
 
 def fill(text: str, values: Values) -> str:

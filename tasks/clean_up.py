@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runbooks.errors import Aborted
 from runbooks.records import Ended
-from tasks import locks, net, probes, protection, velero
+from tasks import file_protection, file_returns, locks, net, probes, protection, velero
 from tasks.cases import Case
 from tasks.endings import Ending, Steps
 
@@ -21,3 +21,16 @@ def steps(case: Case, ended: Ended, failure: BaseException | None) -> Steps:
 
 
 NAMESPACE = Ending(steps=steps, net=net.use)
+
+
+def files(case: Case, ended: Ended, failure: BaseException | None) -> Steps:
+    """An aborted or crashed run is going to be resumed: what it restored beside is still needed."""
+    if not isinstance(failure, Aborted) and ended != "crashed":
+        yield "file_returns.put_away", lambda: file_returns.put_away(case, recovered=failure is None)
+        if not case.is_drill and failure is None:
+            yield "file_protection.back_up", lambda: file_protection.back_up(case)
+    yield "probes.end_observer", lambda: probes.end_observer(case)
+    yield "locks.release", lambda: locks.release(case)
+
+
+FILES = Ending(steps=files)

@@ -123,6 +123,14 @@ class Records:
         self._store.put(f"{self._at}/checks.json", after.model_dump_json().encode())
         return after
 
+    def note_test(self, at: Instant, result: Model) -> None:
+        """One more restore test in the history."""
+        self._store.put(f"{self._at}/tests/{at:%Y%m%dT%H%M%S%f}.json", result.model_dump_json().encode())
+
+    def tests(self) -> tuple[str, ...]:
+        """The keys of all restore tests, oldest first."""
+        return self._store.list(f"{self._at}/tests/")
+
     def _key(self, id: str) -> str:
         return f"{self._at}/snapshots/{id}.json.gz"
 

@@ -76,7 +76,7 @@ class Repository:
             raise restic_answers.error("backup", self.of.store, done.exit_code, said)
         return made
 
-    def restore(self, snapshot: Snapshot, *, target: str, only: Sequence[str] = ()) -> None:
+    def restore(self, snapshot: Snapshot, *, target: str, only: Sequence[str] = (), within: timedelta = LONG) -> None:
         """The set, or *only* some paths of it, lies below *target*, each file's content verified by restic.
 
         Raises:
@@ -84,7 +84,7 @@ class Repository:
             Unavailable: it ended with errors, such as a full disk.
         """
         included = [f"--include={_plain(path)}" for path in only or self.of.paths]
-        self._read("restore", snapshot.id, f"--target={target}", "--verify", *included, within=LONG)
+        self._read("restore", snapshot.id, f"--target={target}", "--verify", *included, within=within)
 
     def check(self, *, part: int, parts: int) -> None:
         """Its structure is sound, and so is the data of one part of it: plain `check` does not read data.

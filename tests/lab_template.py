@@ -12,6 +12,7 @@ KINDS = {
     "SSH_HOST_KEY": "ssh-ed25519 AAAA",
     "PG_FOLDER": "/pg",
     "PG_PROGRAMS": "/bin",
+    "DOCUMENTS": "/documents",
     "SSH_PORT": "1",
     "PG_PORT": "1",
     "ORDERS_PORT": "1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runbooks.errors import RecoveryError
 from runbooks.model import now, rfc3339
-from runbooks.objectives import DEFAULTS
+from runbooks.objectives import BROUGHT_BACK_BY, DEFAULTS
 from runbooks.site import Application, Site
 from runbooks.values import Chosen
 from tasks import backups, velero_server
@@ -14,6 +14,8 @@ from tasks.clients import kubernetes
 
 def now_usable(site: Site, application: Application, scenario: str) -> Chosen:
     """By the rule of a run; without an answer a person chooses, and the page says why."""
+    if BROUGHT_BACK_BY[scenario] == "restic":
+        return Chosen(None, "the runbook chooses a snapshot of restic")
     cluster = site.region(application.home).cluster
     if cluster is None:
         return Chosen(None, f"region {application.home} has no cluster")

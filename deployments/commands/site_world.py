@@ -11,8 +11,8 @@ from deployments.commands import prefect_server
 from runbooks.errors import RecoveryError, Refused, Unavailable
 from runbooks.model import now, rfc3339
 from runbooks.records import Check, CheckStatus, Mode, RunKind
-from runbooks.site import Application, Bucket, Cluster, Database, Server, Site
-from tasks import hosts, object_store, observer, questions, rights, rows, secrets
+from runbooks.site import Application, Bucket, Cluster, Database, FileSet, Server, Site
+from tasks import file_hosts, file_records, hosts, object_store, observer, questions, rights, rows, secrets
 from tasks.clients import kubernetes, sql
 
 Look = Callable[[], str]
@@ -49,6 +49,7 @@ def _all(site: Site) -> Iterator[tuple[str, Look]]:
         yield f"database {database.name}", partial(_database, site, database)
         for server in (s for s in (database.server, *database.standbys) if s is not None):
             yield f"server {database.name} on {server.host}", partial(_server, site, database, server)
+    yield from ((f"file set {of.name}", partial(_file_set, site, of)) for of in site.file_sets)
     for application in site.applications:
         yield from _application(site, application)
     yield "evidence store", partial(_writable, site.evidence.store)
@@ -157,6 +158,16 @@ def _server(site: Site, database: Database, server: Server) -> str:
 def _rows(site: Site, application: Application) -> str:
     states = rows.record(site, application)
     return ", ".join(f"{table.table}: {table.rows} rows" for state in states for table in state.tables)
+
+
+def _file_set(site: Site, of: FileSet) -> str:
+    with file_hosts.connect(site, of) as repository:
+        known, found = file_records.Records(site, of).repository(), repository.identity()
+        if found is None:
+            raise Unavailable(f"there is no repository at {of.repository}", "the first scheduled backup makes it")
+        file_records.must_be_known(known, found, of)
+        mine = [s for s in repository.snapshots() if s.hostname == of.known_as]
+        return f"repository {found[:10]}, {len(mine)} snapshots of {of.known_as}, {repository.version()}"
 
 
 def _probes(site: Site, application: Application) -> str:

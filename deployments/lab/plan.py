@@ -11,6 +11,7 @@ from deployments.lab.application import Orders
 from deployments.lab.binaries import Binaries
 from deployments.lab.cluster import Cluster
 from deployments.lab.dns import Dns
+from deployments.lab.documents import Documents
 from deployments.lab.first_backup import FirstBackup
 from deployments.lab.images import Images
 from deployments.lab.object_store import EvidenceStore, ObjectStore
@@ -87,7 +88,13 @@ def _region(lab: Lab, name: str, cluster: Cluster) -> list[Part]:
         Part(Storage(region), (kubernetes,), name, (kubernetes,)),
         Part(Velero(region), (kubernetes, f"s3-{name}"), name, (kubernetes,)),
     ]
-    return [*made, Part(Postgres(region), ("s3-a", "sshd-a"), name, (ground,))] if name == "a" else made
+    if name != "a":
+        return made
+    return [
+        *made,
+        Part(Postgres(region), ("s3-a", "sshd-a"), name, (ground,)),
+        Part(Documents(region), ("s3-a", "sshd-a"), name, (ground,)),
+    ]
 
 
 def _standby(lab: Lab) -> list[Part]:
@@ -101,7 +108,7 @@ def _application(lab: Lab, regions: list[str]) -> list[Part]:
     """`orders` lives in region a; b's cluster is empty until a recovery fills it."""
     home = lab.regions["a"]
     clusters = tuple(f"cluster-{name}" for name in regions)
-    named = ("postgres-a", "dns", "slack", "evidence-store", *clusters)
+    named = ("postgres-a", "documents-a", "dns", "slack", "evidence-store", *clusters)
     return [
         Part(Orders(home), ("storage-a", "velero-a", "postgres-a", "dns"), "a", ("cluster-a",)),
         Part(SiteFile(), named, None, clusters),
@@ -117,11 +124,12 @@ def _database(lab: Lab) -> list[Part]:
     hosts = [part for each in (a, b) for part in (Part(ObjectStore(each)), Part(Sshd(each)))]
     databases = [
         Part(Postgres(a), ("s3-a", "sshd-a"), None, ("s3-a",)),
+        Part(Documents(a), ("s3-a", "sshd-a"), None, ("s3-a",)),
         Part(Replication(a, b), ("s3-a", "s3-b")),
         Part(Postgres(b), ("postgres-a", "replication", "sshd-b"), None, ("s3-b",)),
     ]
     orders = [Part(OrdersProcess(each), (f"postgres-{each.name}", "dns")) for each in (a, b)]
-    named = ("postgres-a", "postgres-b", "dns", "slack", "evidence-store")
+    named = ("postgres-a", "postgres-b", "documents-a", "dns", "slack", "evidence-store")
     watched = [Part(SiteFile(), named, None, ("s3-a",)), Part(Observer(), ("site-file", "orders-a"))]
     shown = [Part(PrefectServer()), Part(Serve(), ("site-file", "prefect"))] if lab.has_prefect else []
     return [*_outside(), *hosts, *databases, *orders, *watched, *shown]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from deployments.lab import (
     cluster_identity,
     dns,
+    documents,
     kube,
     object_store,
     observer,
@@ -38,7 +39,7 @@ def render(lab: Lab) -> Path:
 
     Raises: LabError for a part that is not up, or a @KEY@ of the template that nobody fills in."""
     clusters = [region for region in lab.regions.values() if lab.running(f"cluster-{region.name}")]
-    values = {**_shared(lab), **_database(lab)}
+    values = {**_shared(lab), **_database(lab), **_documents(lab)}
     for region in clusters:
         values |= _region(lab, region)
     has_b = lab.only_database or lab.regions["b"] in clusters
@@ -110,6 +111,18 @@ def _database(lab: Lab) -> dict[str, str]:
         "SSH_KEY_FILE": str(ssh.key(lab)),
         "PG_PROGRAMS": str(postgres_files.PROGRAMS),
         "SYSTEM_ID": postgres.system_identifier(lab, home),
+    }
+
+
+def _documents(lab: Lab) -> dict[str, str]:
+    home = lab.regions["a"]
+    object_store.identity(lab, "restic")
+    return {
+        "DOCUMENTS_A": str(documents.root(lab, home)),
+        "RESTIC_REPOSITORY_A": documents.repository(home),
+        "RESTIC_PASSWORD_FILE": str(documents.password_file(lab)),
+        "RESTIC_ACCESS_KEY_FILE": _secret(lab, "s3-restic-access"),
+        "RESTIC_SECRET_KEY_FILE": _secret(lab, "s3-restic-secret"),
     }
 
 

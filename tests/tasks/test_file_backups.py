@@ -10,7 +10,7 @@ import pytest
 from runbooks import site as sites
 from runbooks.errors import NotRecovered, Refused
 from runbooks.site import Bucket, Site
-from tasks import file_backups
+from tasks import file_backups, file_verification, object_store
 from tasks.file_records import Checks, Part, Records, incomplete
 from tasks.restic import Repository
 from tests.tasks.local_shell import connect
@@ -117,6 +117,42 @@ def test_checks_cover_all(site: Site, tmp_path: Path) -> None:
     pack.write_bytes(raw)
     with pytest.raises(NotRecovered, match="repository contains errors"):
         [file_backups.check(site, repository) for _ in range(2)]
+
+
+def test_restore_test(site: Site, repository: Repository, tmp_path: Path) -> None:
+    """Some files come back as they were; the result is history. A damaged repository, or a record that says something
+    else, turns it red; the same seed chooses the same files. Nothing is left beside the set."""
+    file_backups.ensure_repository(site, repository)
+    made = file_backups.back_up(site, repository, run="r1")
+    (tmp_path / "set" / "a").write_text("changed since, which is no harm")
+    done = file_verification.verify(site, repository, run="t1", seed=7)
+    assert (done.ok, done.files, done.by_checksum, done.snapshot) == (True, 2, 2, made.snapshot)
+    records = Records(site, repository.of)
+    record = records.of_id(made.snapshot)
+    assert record is not None
+    wrong = {path: content.model_copy(update={"sha256": "0" * 64}) for path, content in record.files.items()}
+    records.keep(record.model_copy(update={"files": wrong}))
+    with pytest.raises(NotRecovered, match="2 differences in files:docs"):
+        file_verification.verify(site, repository, run="t2", seed=7)
+    store = object_store.connect(site.evidence.store)
+    history = [store.get(key) for key in records.tests()]
+    found = [file_verification.Tested.model_validate_json(one.body) for one in history if one is not None]
+    assert [(t.ok, t.seed) for t in found] == [(True, 7), (False, 7)]
+    assert found[0].seconds > 0
+    assert found[0].data_age_seconds is not None
+    assert sorted(os.listdir(tmp_path)) == sorted({"set", "repository", "evidence", "password", ".cache"})
+
+
+def test_restore_test_without_a_record(site: Site, repository: Repository, tmp_path: Path) -> None:
+    """What was not touched since the snapshot is compared with the live files; if all was, the test is not green."""
+    file_backups.ensure_repository(site, repository)
+    repository.back_up(tags=())
+    done = file_verification.verify(site, repository, run="t1")
+    assert (done.ok, done.by_checksum) == (True, 2)
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).write_text("changed")
+    with pytest.raises(NotRecovered, match="no file of files:docs could be compared by checksum"):
+        file_verification.verify(site, repository, run="t2")
 
 
 def test_next_part() -> None:
