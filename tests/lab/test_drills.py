@@ -20,6 +20,7 @@ from runbooks import documents
 from runbooks.model import now
 from runbooks.records import CheckStatus
 from runbooks.report_schema import Report
+from tests.lab import secret_search
 from tests.lab.the_lab import DR, ROOT, TheLab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -77,8 +78,10 @@ def outage(log: Path, fault: datetime) -> tuple[float, float]:
 
 
 def test_in_prefect_seen_from_outside(lab: TheLab, run_id: str, poller: Path) -> None:
-    """Outage and return of the report agree within 2 s with a client that knows nothing of us."""
-    done = lab.dr(*NEW, "--run-id", run_id)
+    """Outage and return agree within 2 s with a client that knows nothing of us; no secret is left anywhere."""
+    secrets = secret_search.secrets_of(lab)
+    with secret_search.process_list() as processes:
+        done = lab.dr(*NEW, "--run-id", run_id)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().splitlines()[-1] == f"report: {lab.evidence(run_id) / 'report.json'}"
     report = has_passed(lab, run_id, done.stdout)
@@ -90,6 +93,9 @@ def test_in_prefect_seen_from_outside(lab: TheLab, run_id: str, poller: Path) ->
     red, green = outage(poller, fault)
     assert report.actual.outage_seconds == pytest.approx(green - red, abs=2)
     assert visible.timestamp() == pytest.approx(green, abs=2)
+    places = secret_search.places_of(lab, run_id, done.stdout + done.stderr)
+    assert len(secrets) > 20
+    assert secret_search.found(secrets, {**places, "the process list": processes.text}) == []
     assert restores_of(lab, run_id) == [f"restore.velero.io/restore-{run_id}"]
 
 
