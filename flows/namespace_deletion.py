@@ -12,14 +12,18 @@ from tasks import (
     approvals,
     clean_up,
     cluster_state,
+    copies,
     disasters,
     gate,
+    isolation,
     locks,
     net,
     notify,
+    original,
     preconditions,
     probes,
     running,
+    sandbox,
     validation,
     velero,
 )
@@ -72,15 +76,28 @@ def namespace_deletion(
         if case.kind is RunKind.DRILL:
             net.cast(case)
             disasters.delete_namespace(case)
+        if case.kind is RunKind.SANDBOX:
+            sandbox.clear_leftovers(case)
+            sandbox.make(case)
+            isolation.try_network(case)
         notify.alert(case)
-        velero.restore(case)
-        cluster_state.wait_until_ready(case)
-        validation.compare_objects(case)
-        validation.compare_files(case)
-        validation.compare_rows(case)
-        validation.ask_inside(case)
-        gate.open(case)
-        validation.ask_outside(case)
-        validation.count_loss(case)
-        probes.wait_until_visible(case)
+        if case.kind is RunKind.SANDBOX:
+            sandbox.restore(case)
+            sandbox.wait_until_hydrated(case)
+            isolation.prove(case)
+            copies.compare_objects(case)
+            copies.compare_files(case)
+            copies.count_loss(case)
+            original.prove_untouched(case)
+        else:
+            velero.restore(case)
+            cluster_state.wait_until_ready(case)
+            validation.compare_objects(case)
+            validation.compare_files(case)
+            validation.compare_rows(case)
+            validation.ask_inside(case)
+            gate.open(case)
+            validation.ask_outside(case)
+            validation.count_loss(case)
+            probes.wait_until_visible(case)
     return running.conclude(case).verdict

@@ -31,6 +31,9 @@ class Markers(Model):
     store: str = Field(pattern=r"^(rows|volume|files|bucket):.+$")
     write: str
     read: str
+    found_in: str | None = Field(
+        default=None, description="of a volume: the folder whose files hold the ids, read where no application runs"
+    )
 
 
 class Files(Model):
@@ -87,12 +90,19 @@ class Schedule(Model):
     every: Duration
 
 
+class Sandbox(Model):
+    """What a drill with impact sandbox needs to keep the copy quiet."""
+
+    image: str = Field(description="has a shell, ip, nc, find and sha256sum; each node has it or can pull it")
+
+
 class DrillRules(Model):
     """What a drill may do here, and what loss it may cause without being asked again."""
 
     scenarios: tuple[str, ...] = ()
     impacts: tuple[Impact, ...] = (Impact.SANDBOX,)
     accept_loss: Duration | None = None
+    sandbox: Sandbox | None = None
 
 
 class Application(Model):

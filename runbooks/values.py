@@ -56,6 +56,7 @@ def of(site: Site, application: Application, chosen: Chosen = UNKNOWN) -> Values
         "sustain_seconds": f"{application.sustain.total_seconds():.0f}",
         "namespaces": ",".join(application.namespaces),
         "evidence": str(site.evidence.directory),
+        "sandbox_image": application.drills.sandbox.image if application.drills.sandbox else "IMAGE",
         "channel": site.slack.channel if site.slack else "the incident channel",
         **(_cluster(region.cluster) if region.cluster else {}),
         **({"backups_url": region.backups.url} if region.backups else {}),

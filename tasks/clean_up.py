@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runbooks.errors import Aborted
 from runbooks.records import Ended
-from tasks import file_protection, file_returns, locks, net, probes, protection, velero
+from tasks import file_protection, file_returns, locks, net, original, probes, protection, sandbox, velero
 from tasks.cases import Case
 from tasks.endings import Ending, Steps
 
@@ -13,6 +13,9 @@ def steps(case: Case, ended: Ended, failure: BaseException | None) -> Steps:
     """An aborted or crashed run is going to be resumed: it only lets go of the lock."""
     if not isinstance(failure, Aborted) and ended != "crashed":
         yield "net.put_away", lambda: net.put_away(case, recovered=failure is None)
+        if sandbox.was_begun(case):
+            yield "sandbox.remove", lambda: sandbox.remove(case)
+            yield "original.look_again", lambda: original.look_again(case)
         if case.is_broken():
             yield "velero.save_results", lambda: velero.save_results(case)
             yield "protection.check", lambda: protection.check(case)

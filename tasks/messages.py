@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runbooks.model import Json, rfc3339
+from runbooks.records import RunKind
 from runbooks.report_schema import Report, ReportPhase
 from tasks.cases import Case
 
@@ -14,6 +15,11 @@ MOST_BLOCKS = 50
 LONGEST_SECTION = 3_000
 LONGEST_TEXT = 13_000
 LONGEST_HEADER = 150
+CALM = {
+    RunKind.DRILL: "This is a drill: it was broken on purpose.\n",
+    RunKind.SANDBOX: "This is a drill beside the original, which stays as it is.\n",
+    RunKind.INCIDENT: "Please do not deploy until it is over.\n",
+}
 Block = dict[str, Json]
 ICONS = {"passed": "✅", "late": "🟡", "refused": "✋", "not_recovered": "🔴"}
 
@@ -38,9 +44,7 @@ def alert(case: Case) -> Message:
         ("Declared", _at(case, "declared")),
     ]
     told = "\n".join(f"*{name}:* {escape(value)}" for name, value in facts)
-    calm = (
-        "This is a drill: it was broken on purpose.\n" if case.is_drill else "Please do not deploy until it is over.\n"
-    )
+    calm = CALM[case.kind]
     return Message("alert", title, (_header(f"🚨 {title}"), section(calm + told)), "alert")
 
 

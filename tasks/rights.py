@@ -27,6 +27,7 @@ class Role(StrEnum):
     READER = "dr-runbooks-reader"
     RUNNER = "dr-runbooks-runner"
     BREAKER = "dr-runbooks-breaker"
+    SANDBOX = "dr-runbooks-sandbox"
 
 
 class Where(Enum):
@@ -69,10 +70,14 @@ NEEDS = (
     Need(Role.BREAKER, "delete create", "namespaces"),
     Need(Role.BREAKER, "patch", "persistentvolumes"),
     Need(Role.BREAKER, "get create", "persistentvolumeclaims"),
+    Need(Role.SANDBOX, "create delete", "namespaces"),
+    Need(Role.SANDBOX, "get create", "pods networkpolicies.networking.k8s.io"),
+    Need(Role.SANDBOX, "delete", "persistentvolumes"),
+    Need(Role.SANDBOX, "get create delete", "configmaps", Where.VELERO),
 )
 ROLES = {
     RunKind.INCIDENT: (Role.READER, Role.RUNNER),
-    RunKind.SANDBOX: (Role.READER, Role.RUNNER),
+    RunKind.SANDBOX: (Role.READER, Role.RUNNER, Role.SANDBOX),
     RunKind.DRILL: (Role.READER, Role.RUNNER, Role.BREAKER),
 }
 

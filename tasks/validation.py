@@ -38,18 +38,18 @@ def compare_objects(case: Case) -> Compared:
     after = cluster_state.record_after(case)
     total = Compared(compared=0, differences=0)
     for snapshot in after.namespaces:
-        expected = [o for o in backup.objects if _lives_in(o, snapshot.namespace)]
+        expected = [o for o in backup.objects if lives_in(o, snapshot.namespace)]
         found = compare.objects(expected, snapshot.objects)
-        _note(case, f"objects of namespace {snapshot.namespace}", f"as in backup {backup.backup.name}", found)
+        note(case, f"objects of namespace {snapshot.namespace}", f"as in backup {backup.backup.name}", found)
         old = next(s for s in before.namespaces if s.namespace == snapshot.namespace)
         recreated = compare.identities(old, snapshot, deleted=case.is_broken())
-        _note(case, f"identities in namespace {snapshot.namespace}", "recreated, nothing left over", recreated)
+        note(case, f"identities in namespace {snapshot.namespace}", "recreated, nothing left over", recreated)
         case.checks([_listable(snapshot.namespace, old.unlistable, snapshot.unlistable)])
         total = _sum(total, found)
     return total
 
 
-def _lives_in(thing: KubeObject, namespace: str) -> bool:
+def lives_in(thing: KubeObject, namespace: str) -> bool:
     if thing.kind == "Namespace":
         return thing.name == namespace
     metadata = thing.body["metadata"]
@@ -78,16 +78,16 @@ def compare_files(case: Case) -> Compared:
     for files in case.application.files:
         name = f"files of {files.store}"
         if files.store not in after:
-            case.checks([_not_run(name, "checksums of every file", "the files could not be listed after the restore")])
+            case.checks([not_run(name, "checksums of every file", "the files could not be listed after the restore")])
             continue
         found = compare.files(
-            _state_of(backup.state, files.store),
+            state_of(backup.state, files.store),
             next((m for m in before.files if m.store == files.store), None),
             backup_started_at=backup.backup.started_at,
             restored_at=restored,
             after=after[files.store],
         )
-        _note(case, name, f"as in backup {backup.backup.name}", found)
+        note(case, name, f"as in backup {backup.backup.name}", found)
         total = _sum(total, found)
     return total
 
@@ -98,7 +98,7 @@ def _restore_began(case: Case) -> Instant:
     return next(begun, None) or case.clock("restored")
 
 
-def _state_of(state: BackupState | None, store: str) -> BackupState | None:
+def state_of(state: BackupState | None, store: str) -> BackupState | None:
     """The part about one store, or None when the observer did not see it."""
     if state is None:
         return None
@@ -115,10 +115,10 @@ def compare_rows(case: Case) -> Compared:
     total = Compared(compared=0, differences=0)
     for old in before:
         if old.store not in after:
-            case.checks([_not_run(old.store, "rows as before", "the database did not answer")])
+            case.checks([not_run(old.store, "rows as before", "the database did not answer")])
             continue
         found = compare.rows(old, after[old.store])
-        _note(case, old.store, "rows as before, up to the keys recorded then", found)
+        note(case, old.store, "rows as before, up to the keys recorded then", found)
         total = _sum(total, found)
     return total
 
@@ -158,7 +158,7 @@ def _objects_lost(case: Case, namespace: str) -> StoreLoss:
     """0 if the namespace was as in the backup, else everything since the backup began."""
     record = case.load("backup", BackupRecord)
     before = next(s for s in case.load("before", State).namespaces if s.namespace == namespace)
-    lost = compare.loss(before.objects, [o for o in record.objects if _lives_in(o, namespace)])
+    lost = compare.loss(before.objects, [o for o in record.objects if lives_in(o, namespace)])
     fault, began = case.clock_of("fault"), record.backup.started_at
     since = None if began is None else ((fault or case.journal.entries[0].at) - began).total_seconds()
     return StoreLoss(
@@ -171,7 +171,7 @@ def _objects_lost(case: Case, namespace: str) -> StoreLoss:
     )
 
 
-def _note(case: Case, name: str, expected: str, found: Comparison) -> None:
+def note(case: Case, name: str, expected: str, found: Comparison) -> None:
     """One check for the whole, and one for each difference, so that the report names it."""
     count = len(found.differences)
     whole = Check(
@@ -191,10 +191,10 @@ def _made(name: str, make: Callable[[], list[Check]]) -> list[Check]:
     try:
         return make()
     except RecoveryError as error:
-        return [_not_run(name, "an answer", error.problem)]
+        return [not_run(name, "an answer", error.problem)]
 
 
-def _not_run(name: str, expected: str, why: str) -> Check:
+def not_run(name: str, expected: str, why: str) -> Check:
     return Check(name=name, expected=expected, observed=why, status=CheckStatus.NOT_RUN)
 
 

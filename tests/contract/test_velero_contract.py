@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from runbooks import sandbox
+from runbooks.records import KubeObject
 from tests.contract.client import MERGE, Client, wait
-from tests.contract.conftest import Ground, is_ready, web
+from tests.contract.conftest import IMAGE, Ground, is_ready, web
 from tests.contract.looks import addresses, config_map, pods_of
 from tests.contract.velero import VELERO, begin, download, follow
 
@@ -24,6 +26,10 @@ pytestmark = pytest.mark.slow
 BACKUP_PHASES = ["New", "Queued", "ReadyToStart", "InProgress", "Finalizing", "Completed"]
 RESTORE_PHASES = ["New", "InProgress", "Finalizing", "Completed"]
 GATE = "dr-runbooks/gate"
+REACHED = (
+    'timeout 2 nc -w 1 "$KUBERNETES_SERVICE_HOST" "$KUBERNETES_SERVICE_PORT" </dev/null >/dev/null 2>&1; '
+    "[ $? -eq 1 ] || echo reached"
+)
 PORTS = [{"port": 80, "targetPort": 8080}]
 
 
@@ -76,8 +82,15 @@ def shop(ground: Ground) -> Iterator[Shop]:
     secret = {"metadata": {"name": "web"}, "stringData": {"key": "value"}}
     ground.claim(namespace, "data")
     ground.claim(namespace, "unused")
+    rbac = "rbac.authorization.k8s.io"
+    binding = {
+        "metadata": {"name": "web"},
+        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
+    }
     for path, obj in (
         (made.path("configmaps"), config_map("web", color="blue")),
+        (made.path("rolebindings", f"/apis/{rbac}/v1"), binding),
         (made.path("secrets"), secret),
         (made.path("services"), service),
         (made.path("deployments", "/apis/apps/v1"), deployment),
@@ -165,6 +178,63 @@ def test_nothing_to_download(shop: Shop) -> None:
                               timeoutSeconds=3) as events:  # fmt: skip
         assert all("downloadURL" not in event["object"].get("status", {}) for event in events)
     shop.client.ask("DELETE", f"{VELERO}/downloadrequests/{request}")
+
+
+def test_restore_beside_the_original(shop: Shop) -> None:
+    """Changed as a sandbox changes it: the volume is filled in pods that only hold it, whose network is down."""
+    other = f"{shop.namespace}-beside"
+    shop.ground.made.append(other)
+    changes = _changes(shop, sandbox.rules(_objects(shop), IMAGE, "beside"))
+    reference, kinds = {"kind": "ConfigMap", "name": changes}, list(sandbox.KINDS.values())
+    with restored(
+        shop, namespaceMapping={shop.namespace: other}, resourceModifier=reference, includedResources=kinds,
+        includeClusterResources=False,
+    ) as (phases, restore):  # fmt: skip
+        assert (phases[-1], restore["status"].get("errors", 0)) == ("Completed", 0)
+    mark = f"{sandbox.POD}=beside"
+    pods = wait(lambda: _all_running(pods_of(shop.client, other, mark)), "the holders")
+    assert len(pods) == 2
+    assert [sandbox.strangers(pod) for pod in pods] == [[], []]
+    waits = {one["name"] for pod in pods for one in pod["spec"]["initContainers"]}
+    assert waits == {sandbox.CUT, sandbox.RESTORE_WAIT}
+    for pod in pods:
+        assert not {"app"} & pod["metadata"]["labels"].keys()
+        assert shop.client.run(_of(pod), "sh", "-c", REACHED, container="web").stdout == b""
+        file = shop.file("dir/one.txt").replace(f"/{shop.namespace}/", f"/{other}/")
+        assert shop.client.run(_of(pod), "cat", file, container="web").stdout == b"one\n"
+    assert shop.in_a_pod("sh", "-c", REACHED) == b"reached\n", "the original's pods do"
+    where = f"/apis/apps/v1/namespaces/{other}/deployments/web"
+    assert shop.client.get(where)["spec"]["replicas"] == 0
+    [subject] = shop.client.get(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{other}/rolebindings/web")["subjects"]
+    assert subject["namespace"] == other
+    shop.client.ask("DELETE", f"/api/v1/namespaces/velero/configmaps/{changes}")
+
+
+def _objects(shop: Shop) -> list[KubeObject]:
+    """The pods and Services, as a backup holds them: only they are changed by name."""
+    return [
+        KubeObject(
+            api_version="v1", kind=kind, name=one["metadata"]["name"], uid=one["metadata"]["uid"],
+            body={**one, "kind": kind, "apiVersion": "v1"},
+        )
+        for kind, plural in (("Pod", "pods"), ("Service", "services"))
+        for one in shop.client.get(shop.path(plural))["items"]
+    ]  # fmt: skip
+
+
+def _changes(shop: Shop, rules: dict[str, Any]) -> str:
+    name = f"contract-{uuid.uuid4().hex[:6]}"
+    body = {"metadata": {"name": name, "namespace": "velero"}, "data": {"rules.yaml": json.dumps(rules)}}
+    shop.client.expect(201, "POST", "/api/v1/namespaces/velero/configmaps", body)
+    return name
+
+
+def _all_running(pods: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    return pods if pods and all(pod["status"].get("phase") == "Running" for pod in pods) else None
+
+
+def _of(pod: dict[str, Any]) -> str:
+    return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
 
 
 def test_restore_of_no_backup(shop: Shop) -> None:

@@ -6,7 +6,7 @@ import json
 import select
 from typing import Any
 
-from tests.fakes import discovery, execs, objects_api, statuses, watches
+from tests.fakes import discovery, execs, networks, objects_api, statuses, watches
 from tests.fakes.application import Application
 from tests.fakes.core import Core
 from tests.fakes.http_server import Answer, Dropped, Handler, Server, as_json
@@ -143,4 +143,5 @@ class ApiHandler(Handler):
         self.record(one)
         self.close_connection = True
         self.wfile.write(accept(self.headers["Sec-WebSocket-Key"], chosen))
-        execs.serve(WebSocket(self.rfile, self.wfile), target.query["command"])  # type: ignore[arg-type]
+        command = networks.inside(self.server.core, pod, target.query["command"])
+        execs.serve(WebSocket(self.rfile, self.wfile), command)  # type: ignore[arg-type]

@@ -28,6 +28,38 @@ def merge(target: Any, patch: Any) -> Any:
     return merged
 
 
+def strategic(target: Any, patch: Any) -> Any:
+    """A strategic merge patch of what this project patches: lists of things with names, `$patch: replace|delete`."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    replace = patch.get("$patch") == "replace"
+    merged = dict(target) if isinstance(target, dict) and not replace else {}
+    for key, value in patch.items():
+        if key == "$patch":
+            continue
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, list) and all(isinstance(one, dict) for one in value):
+            merged[key] = _strategic_list(merged.get(key) or [], value)
+        else:
+            merged[key] = strategic(merged.get(key), value)
+    return merged
+
+
+def _strategic_list(target: list[Any], patch: list[Any]) -> list[Any]:
+    """By name; new ones come last."""
+    found = [] if {"$patch": "replace"} in patch else list(target)
+    for one in (each for each in patch if "name" in each):
+        at = next((n for n, old in enumerate(found) if old.get("name") == one["name"]), None)
+        if one.get("$patch") == "delete":
+            found = [old for old in found if old.get("name") != one["name"]]
+        elif at is None:
+            found.append(strategic({}, one))
+        else:
+            found[at] = strategic(found[at], one)
+    return found
+
+
 def apply(document: Any, operations: list[dict[str, Any]]) -> Any:
     """A patched copy. Raises: PatchFailed."""
     changed = copy.deepcopy(document)

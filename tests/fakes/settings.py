@@ -34,6 +34,9 @@ class Settings:
     restore_alters: list[dict[str, Any]] = field(default_factory=list)  # {"object": "configmaps/orders", "patch": {…}}
     restore_files: dict[str, dict[str, str | None]] = field(default_factory=dict)  # claim → file → text, None: missing
 
+    network_leaks: bool = False  # a pod whose devices were taken down gets out all the same
+    policies_enforced: bool = False  # a NetworkPolicy against all traffic is more than an object
+
     database_up: bool = True
     rows_lost_from: int | None = None  # row markers from this number on are gone
     order_12345: dict[str, str | int] = field(

@@ -108,6 +108,7 @@ services = ["orders"]
 store = "volume:invoices"
 write = "{url}/markers/volume"
 read = "{url}/markers/volume"
+found_in = "markers"
 
 [[applications.files]]
 claim = "invoices"
@@ -128,6 +129,7 @@ path = "{ledger}"
 scenarios = ["namespace-deletion"]
 impacts = ["real"]
 accept_loss = "30 min"
+sandbox = {{ image = "lab.local/busybox:1" }}
 
 [evidence]
 directory = "{directory}/evidence"

@@ -68,6 +68,9 @@ def _item(core: Core, restore: Object, work: Work, items: Items, resource: Resou
     saved = _volume_backups(core, restore, source, meta["name"]) if resource == PODS else {}
     provision = resource == CLAIMS and _provisioned_anew(core, restore, work, items, obj)
     new = velero_items.prepared(resource, obj, restore, set(saved), provision=provision)
+    for subject in new.get("subjects") or [] if resource.kind == "RoleBinding" else []:
+        mapping = restore["spec"].get("namespaceMapping") or {}
+        subject["namespace"] = mapping.get(subject.get("namespace"), subject.get("namespace"))
     try:
         new = work.modifiers.apply(resource.full, new)
     except patches.PatchFailed as error:

@@ -83,8 +83,10 @@ def _patched(rule: dict[str, Any], obj: Object) -> Object:
                        "value": _value(one.get("value", ""))} for one in rule["patches"]]  # fmt: skip
         changed: Object = patches.apply(obj, operations)
         return changed
-    for one in rule.get("mergePatches") or rule.get("strategicPatches") or []:
+    for one in rule.get("mergePatches") or []:
         obj = patches.merge(obj, yaml.safe_load(one["patchData"]))
+    for one in rule.get("strategicPatches") or [] if not rule.get("mergePatches") else []:
+        obj = patches.strategic(obj, yaml.safe_load(one["patchData"]))
     return obj
 
 
