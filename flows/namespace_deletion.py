@@ -7,18 +7,21 @@ from datetime import datetime
 from prefect import flow
 
 from flows import starting
-from runbooks.records import Impact, Mode, RunKind
+from runbooks.records import Consent, Impact, Mode, RunKind
 from tasks import (
     approvals,
     clean_up,
     cluster_state,
     copies,
+    diagnosis,
     disasters,
     gate,
     isolation,
+    kept_volumes,
     locks,
     net,
     notify,
+    obstacles,
     original,
     preconditions,
     probes,
@@ -38,6 +41,7 @@ def namespace_deletion(
     backup: str | None = None,
     fault_at: datetime | None = None,
     accept_loss_minutes: float | None = None,
+    consent: list[Consent] = [],  # noqa: B006 a list without None is what Prefect's form shows well; it is not changed
     run_id: str | None = None,
     take_over: bool = False,
     dry_run: bool = False,
@@ -55,6 +59,8 @@ def namespace_deletion(
         backup: A backup by name; left out: the newest usable one is chosen, and the report says why.
         fault_at: When it broke, if a person knows; incidents only.
         accept_loss_minutes: How many minutes of data this drill may lose.
+        consent: What may be done to things that are there; incidents only. Without a consent that the plan needs it
+            is refused, and names it.
         run_id: An unfinished run to go on with; left out: a new one.
         dry_run: Stop when the plan is made, having changed nothing.
         take_over: Take the lock from a run that is proven dead.
@@ -62,7 +68,7 @@ def namespace_deletion(
     """
     request = starting.request(
         "namespace-deletion", site, application, mode, impact,
-        backup=backup, fault_at=fault_at, accept_loss_minutes=accept_loss_minutes,
+        backup=backup, fault_at=fault_at, accept_loss_minutes=accept_loss_minutes, consent=consent,
     )  # fmt: skip
     attempt = starting.attempt(take_over=take_over, dry_run=dry_run, actor=actor)
     with running.open(starting.run_id_of(run_id), request, attempt, clean_up.NAMESPACE) as case:
@@ -70,9 +76,14 @@ def namespace_deletion(
         probes.ensure_observer(case)
         preconditions.check(case)
         cluster_state.record_before(case)
+        if case.kind is RunKind.INCIDENT:
+            diagnosis.look(case)
         velero.choose_backup(case)
         velero.prove_coverage(case)
-        approvals.ask(case)
+        if case.kind is RunKind.INCIDENT:
+            diagnosis.make_plan(case)
+        else:
+            approvals.ask(case)
         if case.kind is RunKind.DRILL:
             net.cast(case)
             disasters.delete_namespace(case)
@@ -81,6 +92,11 @@ def namespace_deletion(
             sandbox.make(case)
             isolation.try_network(case)
         notify.alert(case)
+        if case.kind is RunKind.INCIDENT:
+            approvals.decide(case)
+            obstacles.pause(case)
+            kept_volumes.retain(case)
+            disasters.make_room(case)
         if case.kind is RunKind.SANDBOX:
             sandbox.restore(case)
             sandbox.wait_until_hydrated(case)

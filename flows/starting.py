@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from runbooks import site as sites
 from runbooks.errors import Refused
 from runbooks.model import Model
-from runbooks.records import Impact, Mode
+from runbooks.records import Consent, Impact, Mode
 from runbooks.site import Application
 from tasks.cases import Attempt, Request, new_run_id
 
@@ -59,6 +60,7 @@ def request(
     backup: str | None,
     fault_at: datetime | None,
     accept_loss_minutes: float | None,
+    consent: Sequence[Consent] = (),
     options: Model | None = None,
 ) -> Request:
     """*options*: the scenario's own parameters."""
@@ -72,6 +74,7 @@ def request(
         fault_at=fault_at,
         accept_loss=None if accept_loss_minutes is None else timedelta(minutes=accept_loss_minutes),
         options={} if options is None else options.model_dump(mode="json", exclude_defaults=True),
+        consent=tuple(dict.fromkeys(consent)),
     )
 
 

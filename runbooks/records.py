@@ -34,6 +34,14 @@ class RunKind(StrEnum):
         return cls.DRILL if impact is Impact.REAL else cls.SANDBOX
 
 
+class Consent(StrEnum):
+    """What an incident does to things that are there only when a person has said yes to it beforehand."""
+
+    REMOVE_FINALIZERS = "remove-finalizers"
+    SET_ASIDE = "set-aside"
+    PAUSE_GITOPS = "pause-gitops"
+
+
 class KubeObject(Model):
     """One Kubernetes object as the API gave it, secret values replaced by their HMAC."""
 

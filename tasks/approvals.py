@@ -1,16 +1,22 @@
-"""A named person agrees to a plan, or nothing is done. The approval lies in the evidence store; the first one wins."""
+"""A named person agrees to a plan, or nothing is done. The approval lies in the evidence store; the first one wins.
+
+A drill asks in `prepare`: nothing waits for a person between the break and the proof. An incident asks in `respond`,
+and the wait counts.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 
-from runbooks.errors import DryRunEnded, Refused
+from runbooks.errors import DryRunEnded, RecoveryError, Refused
 from runbooks.model import Instant, Json, Model, now, spell
 from runbooks.records import Impact
-from tasks import object_store
+from runbooks.render import plan as words
+from tasks import asking, object_store
 from tasks.cases import Case
 from tasks.steps import step
+from tasks.stored import Exists
 from tasks.waits import NotYet, wait_until
 
 
@@ -30,15 +36,20 @@ def plan_sha256(plan: dict[str, Json]) -> str:
     return hashlib.sha256(json.dumps(plan, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def plan_of(case: Case) -> dict[str, Json]:
-    """Raises: Refused: there is no plan yet."""
-    for entry in case.journal.of("plan"):
-        return entry.data
-    raise Refused(f"run {case.run_id} has no plan", "it is made by choosing a backup")
-
-
 def key(run_id: str) -> str:
     return f"runs/{run_id}/approval.json"
+
+
+@step
+def decide(case: Case) -> None:
+    """A named person has agreed to the plan of an incident, where the site asks for one (clock `decided`).
+
+    Raises:
+        Refused: the person said no, or meant another plan; nobody answered in time. Nothing was changed.
+    """
+    if case.mode.value in case.site.approval.required_for:
+        _wait_for_a_person(case)
+        case.clock("decided")
 
 
 @step
@@ -60,7 +71,7 @@ def ask(case: Case) -> None:
 def _accept_loss(case: Case) -> None:
     asked = case.request.accept_loss
     accepted = asked if asked is not None else case.application.drills.accept_loss
-    expected = plan_of(case)["bound_seconds"]
+    expected = case.plan["bound_seconds"]
     if accepted is None:
         raise Refused(
             f"this drill would lose up to {expected} s of data, and nobody accepted a loss",
@@ -75,23 +86,41 @@ def _accept_loss(case: Case) -> None:
 
 
 def _wait_for_a_person(case: Case) -> None:
-    store, wanted = object_store.connect(case.site.evidence.store), plan_sha256(plan_of(case))
-    case.event(f"waiting for approval: dr approve {case.run_id} --as WHO --why WHY --loss LOSS")
-
-    def look() -> Answer | NotYet:
-        found = store.get(key(case.run_id))
-        return NotYet("no answer") if found is None else Answer.model_validate_json(found.body)
-
-    answer = wait_until(
-        look,
-        within=case.site.approval.within,
-        what=f"approval of run {case.run_id}",
-        otherwise=Refused,
-        hint="nothing was changed; start again when a person is there to answer",
-        pause_seconds=1,
-    )
-    _judge(case, answer, wanted)
+    plan, within = case.plan, case.site.approval.within
+    case.event(f"waiting for approval ({spell(within)}): dr approve {case.run_id} --as WHO --why WHY --loss LOSS")
+    with asking.everywhere(case, words.lines(plan), words.expected_loss(plan)) as said:
+        answer = wait_until(
+            lambda: _answered(case, plan, said()),
+            within=within,
+            what=f"approval of run {case.run_id}",
+            otherwise=Refused,
+            hint="nothing was changed; start again when a person is there to answer",
+            pause_seconds=1,
+        )
+    _judge(case, answer, plan_sha256(plan))
     case.note("approval", **answer.model_dump(mode="json", include={"who", "authenticated", "why", "loss", "at"}))
+
+
+def _answered(case: Case, plan: dict[str, Json], said: asking.Said | None) -> Answer | NotYet:
+    """The stored answer, since the first one wins. A store that is away keeps nobody from answering otherwise."""
+    try:
+        store = object_store.connect(case.site.evidence.store)
+        found = store.get(key(case.run_id))
+        if found is not None:
+            return Answer.model_validate_json(found.body)
+        if said is None:
+            return NotYet("no answer")
+        given = _of(plan, said)
+        store.put_if_absent(key(case.run_id), given.model_dump_json().encode())
+    except Exists:
+        return NotYet("somebody else answered at the same moment")
+    except RecoveryError as error:
+        return NotYet(f"no answer, and {error.problem}") if said is None else _of(plan, said)
+    return given
+
+
+def _of(plan: dict[str, Json], said: asking.Said) -> Answer:
+    return answer(plan, who=said.who, why=said.why, loss=said.loss, agrees=said.agrees)
 
 
 def _judge(case: Case, answer: Answer, wanted: str) -> None:

@@ -23,7 +23,7 @@ from runbooks.errors import NotRecovered, RecoveryError, Refused
 from runbooks.journal import Journal, Kind
 from runbooks.model import Instant, Json, Model, now, rfc3339
 from runbooks.objectives import DEFAULTS, Objectives
-from runbooks.records import Check, CheckStatus, Finding, Impact, Mode, RunKind, Severity
+from runbooks.records import Check, CheckStatus, Consent, Finding, Impact, Mode, RunKind, Severity
 from runbooks.site import Application, Cluster, Region, Site
 from tasks.evidence import Mirror
 from tasks.leases import Renewal
@@ -46,6 +46,7 @@ class Request(Model):
     fault_at: Instant | None = None
     accept_loss: timedelta | None = None
     options: dict[str, Json] = Field(default={}, description="the scenario's own parameters, as its flow names them")
+    consent: tuple[Consent, ...] = ()
 
     @property
     def recorded(self) -> dict[str, Json]:
@@ -110,6 +111,13 @@ class Case:
     @property
     def objectives(self) -> Objectives:
         return self.application.objectives.get(self.scenario, DEFAULTS[self.scenario])
+
+    @property
+    def plan(self) -> dict[str, Json]:
+        """Raises: Refused: there is none yet."""
+        for entry in self.journal.of("plan"):
+            return entry.data
+        raise Refused(f"run {self.run_id} has no plan", "it is made when a backup has been chosen")
 
     # -- the journal ------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from runbooks.errors import Aborted
-from runbooks.records import Ended
-from tasks import file_protection, file_returns, locks, net, original, probes, protection, sandbox, velero
+from runbooks.records import Ended, RunKind
+from tasks import (
+    file_protection,
+    file_returns,
+    locks,
+    net,
+    obstacles,
+    open_incidents,
+    original,
+    probes,
+    protection,
+    sandbox,
+    velero,
+)
 from tasks.cases import Case
 from tasks.endings import Ending, Steps
 
@@ -16,10 +28,13 @@ def steps(case: Case, ended: Ended, failure: BaseException | None) -> Steps:
         if sandbox.was_begun(case):
             yield "sandbox.remove", lambda: sandbox.remove(case)
             yield "original.look_again", lambda: original.look_again(case)
-        if case.is_broken():
+        yield "obstacles.resume", lambda: obstacles.resume(case, recovered=failure is None)
+        if case.is_broken() or (case.kind is RunKind.INCIDENT and case.has_changed_target()):
             yield "velero.save_results", lambda: velero.save_results(case)
             yield "protection.check", lambda: protection.check(case)
     yield "probes.end_observer", lambda: probes.end_observer(case)
+    if case.kind is RunKind.INCIDENT and not isinstance(failure, Aborted) and ended != "crashed":
+        yield "open_incidents.close", lambda: open_incidents.close(case)
     yield "locks.release", lambda: locks.release(case)
 
 

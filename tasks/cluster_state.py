@@ -10,7 +10,7 @@ from runbooks.errors import NotRecovered, RecoveryError, Refused
 from runbooks.model import Json, Model, now
 from runbooks.records import FileManifest, RowsState, Snapshot, State
 from runbooks.site import Cluster, Files
-from tasks import backups, files, readiness, rows
+from tasks import backups, files, incident_plans, readiness, rows
 from tasks.cases import Case
 from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api, Missing, Objects, Resource
@@ -94,12 +94,23 @@ def record_before(case: Case) -> Recorded:
         taken_at=snapshots[0].taken_at,
         namespaces=snapshots,
         files=manifests,
-        rows=rows.record(case.site, case.application),
+        rows=_rows_before(case),
     )
     case.save("before", state)
     target = {**_pins(case.cluster, snapshots), "volumes": volumes}
     case.note("application", name=case.application.name, target=target)
     return _recorded(state)
+
+
+def _rows_before(case: Case) -> tuple[RowsState, ...]:
+    """An incident goes on without: the database may be a part of it."""
+    try:
+        return rows.record(case.site, case.application)
+    except RecoveryError as error:
+        if case.is_drill:
+            raise
+        case.note("unknown", what=f"which rows there were before: {error.problem}")
+        return ()
 
 
 def _must_be_there(snapshots: Iterable[Snapshot]) -> None:
@@ -158,8 +169,9 @@ def record_after(case: Case) -> State:
     restored = case.recorded("velero.restore")
     if restored is not None:
         done = Restored.model_validate(restored["evidence"])
-        objects = (o for s in snapshots for o in s.objects)
-        case.checks([backups.restored_from(objects, backup=done.backup, restore=done.name)])
+        objects = [o for s in snapshots if s.namespace in incident_plans.restored_namespaces(case) for o in s.objects]
+        if objects:
+            case.checks([backups.restored_from(objects, backup=done.backup, restore=done.name)])
     return state
 
 

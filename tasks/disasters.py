@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 
 from runbooks.errors import NotRecovered, Refused, Unavailable
 from runbooks.model import Model
 from runbooks.records import State
-from tasks import backups, namespaces
+from tasks import incident_plans, namespaces
 from tasks.cases import Case
 from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api, Conflict, Missing, Object
-from tasks.made import RUN
+from tasks.incident_plans import Diagnosis, Held, Way
+from tasks.made import RUN, find
 from tasks.namespaces import NAMESPACE
 from tasks.steps import step
 
@@ -108,6 +110,79 @@ def _must_be_gone(name: str, other: Object | None) -> None:
         )
 
 
+# -- an incident: what is in the way ----------------------------------------------------------------------------------
+
+
+class Room(Model):
+    """What was taken out of the way, and the UIDs of the namespaces that are gone now."""
+
+    finalizers_removed: tuple[str, ...]
+    namespaces: dict[str, str]
+
+
+@step
+def make_room(case: Case) -> Room:
+    """What the approved plan says is in the way of a restore is gone: exactly those objects, known by UID.
+
+    Changes: removes the planned finalizers; deletes the planned namespaces, whose volumes are kept. Each with consent.
+
+    Raises:
+        Refused: there was no consent, or one of them is not the planned one; nothing was deleted.
+        NotRecovered: a namespace was still Terminating when the time was up.
+    """
+    found = [one for one in incident_plans.diagnoses(case) if one.is_restored and one.uid is not None]
+    for one in found:
+        _must_be_consented(case, one)
+    with kubernetes.connect(case.cluster) as api:
+        for one in found:
+            if one.way is Way.SET_ASIDE:
+                _set_original_aside(case, api, one.namespace, str(one.uid))
+        removed = [told for one in found for held in one.held if (told := _free(case, api, one.namespace, held))]
+        for one in found:
+            within = min(GONE_WITHIN, case.within("restore"))
+            _must_be_gone(one.namespace, namespaces.wait_until_gone(api, one.namespace, str(one.uid), within=within))
+    return Room(finalizers_removed=tuple(removed), namespaces={one.namespace: str(one.uid) for one in found})
+
+
+def _must_be_consented(case: Case, one: Diagnosis) -> None:
+    needed = incident_plans.ASKS_FOR.get(one.way)
+    if needed is not None and needed not in case.request.consent:
+        raise Refused(f"nobody consented to {needed} in namespace {one.namespace}", f"--consent {needed}")
+
+
+def _set_original_aside(case: Case, api: Api, name: str, planned: str) -> None:
+    found = namespaces.present(api, name)
+    if found is None or (namespaces.uid(found) == planned and namespaces.is_going(found)):
+        return
+    if namespaces.uid(found) != planned:
+        raise _not_the_same(name, planned)
+    case.write(f"set namespace {name} aside: delete it, its volumes are kept", kind="Namespace", name=name, uid=planned)
+    _send(api, name, planned)
+
+
+def _free(case: Case, api: Api, namespace: str, held: Held) -> str | None:
+    """Its planned finalizers are removed, of exactly this object and as long as they are what it had."""
+    kind = (held.api_version, held.kind)
+    where = None if held.kind == "Namespace" else namespace
+    found = find(api, kind, held.name, where)
+    if found is None or namespaces.uid(found) != held.uid:
+        return None
+    marks = found["metadata"].get("finalizers") or []
+    left = [mark for mark in marks if mark not in held.finalizers]
+    if left == marks:
+        return None
+    told = f"{held.kind} {namespace}/{held.name}: {', '.join(held.finalizers)}"
+    case.write(f"remove finalizers of {told}", kind=held.kind, namespace=namespace, name=held.name, uid=held.uid)
+    operations: list[Object] = [
+        {"op": "test", "path": "/metadata/uid", "value": held.uid},
+        {"op": "test", "path": "/metadata/finalizers", "value": marks},
+        {"op": "replace", "path": "/metadata/finalizers", "value": left},
+    ]
+    with contextlib.suppress(Missing):
+        api.json_patch(*kind, held.name, operations, namespace=where)
+    return told
+
+
 def set_aside(case: Case, namespace: str) -> None:
     """What a failed restore of this run left of *namespace* is gone, so that it can be built again.
 
@@ -132,9 +207,11 @@ def _must_be_left_over(case: Case, api: Api, namespace: str, uid: str) -> None:
     planned = {s.namespace: s.uid for s in case.load("before", State).namespaces}
     if uid == planned.get(namespace):
         raise Refused(f"namespace {namespace} is still the original ({uid}); it is kept", "is it broken at all?")
-    ours = {backups.label(case.name("restore")), backups.label(case.name("net"))}
+    ours = (case.name("restore"), case.name("net"))  # a later attempt's name begins with that of the first
     labels = [o["metadata"].get("labels") or {} for kind in TELLING for o in api.list(*kind, namespace=namespace)]
-    if labels and not any(b.get("velero.io/restore-name") in ours or b.get(RUN) == case.run_id for b in labels):
+    if labels and not any(
+        str(b.get("velero.io/restore-name", "")).startswith(ours) or b.get(RUN) == case.run_id for b in labels
+    ):
         raise Refused(
             f"namespace {namespace} ({uid}) was not restored by run {case.run_id}; it is kept",
             "who made it? save what is in it, delete it, and start again with the same run id",

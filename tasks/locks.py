@@ -11,7 +11,7 @@ import os
 import socket
 from pathlib import Path
 
-from runbooks.errors import Refused
+from runbooks.errors import RecoveryError, Refused, Unavailable
 from runbooks.model import Instant, Model, now
 from tasks import leases, object_store
 from tasks.cases import Case
@@ -35,24 +35,48 @@ def key(case: Case) -> str:
 
 @every_attempt
 def acquire(case: Case) -> None:
-    """This run holds the lock, or goes on holding it.
+    """This run holds the lock, or goes on holding it. An incident does with the Lease alone when the store is away.
 
     Raises:
+        Unavailable: the API server does not answer: then it is another disaster.
         Refused: another run holds it and is alive, or is dead and --take-over was not given.
     """
+    name = case.application.name
+    lease = None if case.region.cluster is None else _lease(case)
     if case.attempt.dry_run:
         return
-    name = case.application.name
     if case.region.cluster is None:
         _hold_object(case, None)
         case.lease = leases.Renewal(lambda: _renew(case))
         return
-    lease = leases.holder(case.cluster, name)
     if lease is not None and lease.run_id != case.run_id:
         _may_take_over(case, lease.run_id, "its lease is being renewed" if lease.is_alive else None)
-    _hold_object(case, _lease_is_alive(lease))
+    if case.is_drill or _store_answers(case):
+        _hold_object(case, _lease_is_alive(lease))
     leases.take(case.cluster, name, case.run_id)
     case.lease = leases.Renewal(lambda: leases.renew(case.cluster, name, case.run_id))
+
+
+def _store_answers(case: Case) -> bool:
+    try:
+        object_store.connect(case.site.evidence.store).get(key(case))
+    except RecoveryError as error:
+        case.note("unknown", what=f"whether the evidence store knows of another run: {error.problem}")
+        return False
+    return True
+
+
+def _lease(case: Case) -> leases.Holder | None:
+    try:
+        return leases.holder(case.cluster, case.application.name)
+    except Unavailable as error:
+        if case.is_drill or case.journal.attempt > 1:
+            raise
+        raise Unavailable(
+            f"the cluster of {case.application.name} does not answer: {error.problem}",
+            f"this is not {case.scenario}: if the API server stays away it is cluster-loss; if only we do not reach "
+            "it, mend the way there and start again",
+        ) from error
 
 
 def _lease_is_alive(lease: leases.Holder | None) -> str | None:

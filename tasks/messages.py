@@ -8,6 +8,7 @@ from typing import Literal
 
 from runbooks.model import Json, rfc3339
 from runbooks.records import RunKind
+from runbooks.render import plan
 from runbooks.report_schema import Report, ReportPhase
 from tasks.cases import Case
 
@@ -43,9 +44,19 @@ def alert(case: Case) -> Message:
         ("Fault", _at(case, "fault")),
         ("Declared", _at(case, "declared")),
     ]
-    told = "\n".join(f"*{name}:* {escape(value)}" for name, value in facts)
+    told = "\n".join([*(f"*{name}:* {escape(value)}" for name, value in facts), *_planned(case)])
     calm = CALM[case.kind]
     return Message("alert", title, (_header(f"🚨 {title}"), section(calm + told)), "alert")
+
+
+def _planned(case: Case) -> list[str]:
+    """What an incident is going to do, and how a person says yes to it."""
+    if case.is_drill or not any(case.journal.of("plan")):
+        return []
+    lines = [f"• {escape(line.strip())}" for line in plan.of_incident(case.plan)]
+    if case.mode.value in case.site.approval.required_for:
+        lines.append(f"*Waits for approval:* `dr approve {case.run_id} --as WHO --why WHY --loss LOSS`, or in Prefect")
+    return ["*Plan:*", *lines] if lines else []
 
 
 def _opened(case: Case) -> dict[str, Json]:

@@ -77,3 +77,9 @@ def must_be_free(case: Case, api: Api, name: str) -> None:
         f"somebody made namespace {name} ({uid(found)}) before it was restored",
         "does a GitOps controller or a person work against the restore? pause it",
     )
+
+
+def conditions(found: Object) -> tuple[str, ...]:
+    """What a namespace says that keeps it from going."""
+    told = (found.get("status") or {}).get("conditions", ())
+    return tuple(f"{c['type']}: {c.get('message', '')}" for c in told if c["type"] in STUCK and c["status"] == "True")

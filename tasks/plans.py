@@ -93,7 +93,8 @@ def observed(case: Case, backup: Backup) -> BackupState | None:
     return state
 
 
-def note(case: Case, choice: Choice, record: BackupRecord) -> None:
+def note(case: Case, choice: Choice, record: BackupRecord, **more: Json) -> None:
+    """The plan is in the journal, once; *more* is what an incident's has besides."""
     if any(True for _ in case.journal.of("plan")):
         return
     backup = choice.backup
@@ -106,6 +107,7 @@ def note(case: Case, choice: Choice, record: BackupRecord) -> None:
         bound_seconds=bound.total_seconds() if bound else None,
         coverage=[c.model_dump(mode="json") for c in coverage(case, record)],
         rejected=[r.model_dump(mode="json") for r in choice.rejected],
+        **more,
     )
     if bound is not None and bound > case.objectives.rpo:
         old = spell(timedelta(seconds=round(bound.total_seconds())))

@@ -1,13 +1,12 @@
-"""What must hold before a drill may break anything. Judged once: a resume after the break reads it in the journal."""
+"""What must hold before anything is changed. Judged once: a resume after the break reads it in the journal."""
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timedelta
 
 from runbooks.errors import Refused
 from runbooks.model import now, rfc3339, spell
-from tasks import object_store, probes, rights
+from tasks import object_store, open_incidents, probes, rights
 from tasks.cases import Case
 from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Missing
@@ -19,12 +18,17 @@ LATEST = timedelta(minutes=15)
 
 @step
 def check(case: Case) -> None:
-    """Everything that a drill needs holds.
+    """Everything that a drill needs holds; an incident needs little, and is declared open.
 
     Raises:
         Refused: something does not; nothing was changed.
     """
-    _mode_is_there(case)
+    _parameters_fit(case)
+    if not case.is_drill:
+        rights.must_be_granted(case)
+        if not case.attempt.dry_run:
+            open_incidents.declare(case)
+        return
     must_be_allowed(case)
     for namespace in case.application.namespaces:
         _namespace_is_labelled(case, namespace)
@@ -46,11 +50,15 @@ def must_be_green(case: Case) -> None:
     _answers_now(case)
 
 
-def _mode_is_there(case: Case) -> None:
-    if not case.is_drill:
+def _parameters_fit(case: Case) -> None:
+    request = case.request
+    if case.is_drill and (request.fault_at is not None or request.consent):
+        what = "--fault-at" if request.fault_at is not None else "--consent"
+        raise Refused(f"{what} is for incidents: a drill breaks by itself what it may break", "leave it out")
+    if request.fault_at is not None and request.fault_at > now():
         raise Refused(
-            f"{case.scenario} as an incident is not automated yet",
-            f"follow the printed runbook: dr runbook {case.scenario} --site {case.request.site}",
+            f"--fault-at {rfc3339(request.fault_at)} is in the future",
+            f"it is {rfc3339(now())}; is the time zone right?",
         )
 
 
@@ -87,12 +95,11 @@ def _evidence_can_be_stored(case: Case) -> None:
 
 
 def _no_incident_is_open(case: Case) -> None:
-    store = object_store.connect(case.site.evidence.store)
-    for name in store.list("incidents/"):
-        found = store.get(name)
-        if found is not None and json.loads(found.body)["ended"] is None:
-            run_id = name.rpartition("/")[2].removesuffix(".json")
-            raise Refused(f"incident {run_id} is open", "no drill while people recover something; end it first")
+    for run_id, _ in open_incidents.open_ones(object_store.connect(case.site.evidence.store)):
+        raise Refused(
+            f"incident {run_id} is open",
+            f"no drill while people recover something; go on with it (--run-id {run_id}), or end it by a new incident",
+        )
 
 
 def _answers_now(case: Case) -> None:

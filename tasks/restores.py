@@ -24,6 +24,8 @@ class Restored(Model):
     warnings: int
     started_at: Instant | None
     completed_at: Instant | None
+    by_object: tuple[str, ...] = ()
+    """What was created one by one from the backup's contents, without a Restore."""
 
 
 def run(case: Case, api: Api, name: str, spec: dict[str, Json], *, within: timedelta) -> Restored:

@@ -122,3 +122,20 @@ def told(lacking: dict[Right, Role]) -> str:
     """How to get them."""
     roles = ", ".join(sorted(set(lacking.values())))
     return f"bind {roles} of {FILE}, for all namespaces: what is granted in one is deleted with it"
+
+
+MENDER = "dr-runbooks-mender"
+"""What the plan of an incident may need besides: asked for once the plan is known."""
+
+
+def must_be_granted_for_plan(api: Api, wanted: Iterable[Right]) -> None:
+    """The account may do what the plan of an incident needs besides. Reads only.
+
+    Raises:
+        Refused: it may not; nothing was changed.
+    """
+    if lacking := missing(api, dict.fromkeys(wanted)):
+        raise Refused(
+            f"the plan needs rights that the account has not: {', '.join(map(str, lacking))}",
+            f"bind {MENDER} of {FILE}; what that role has not is granted for this incident alone, or done by hand",
+        )

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from runbooks import compare
+from runbooks import compare, kube
 from runbooks.compare import Comparison
 from runbooks.errors import RecoveryError
 from runbooks.model import Instant, Model
-from runbooks.records import BackupState, Check, CheckStatus, KubeObject, State, StoreLoss
-from tasks import cluster_state, gate, probes
+from runbooks.records import BackupState, Check, CheckStatus, KubeObject, Snapshot, State, StoreLoss
+from runbooks.site import Files
+from tasks import cluster_state, gate, incident_plans, probes
 from tasks.cases import Case
 from tasks.clients import kubernetes
 from tasks.steps import step
@@ -38,15 +39,30 @@ def compare_objects(case: Case) -> Compared:
     after = cluster_state.record_after(case)
     total = Compared(compared=0, differences=0)
     for snapshot in after.namespaces:
-        expected = [o for o in backup.objects if lives_in(o, snapshot.namespace)]
-        found = compare.objects(expected, snapshot.objects)
-        note(case, f"objects of namespace {snapshot.namespace}", f"as in backup {backup.backup.name}", found)
         old = next(s for s in before.namespaces if s.namespace == snapshot.namespace)
-        recreated = compare.identities(old, snapshot, deleted=case.is_broken())
-        note(case, f"identities in namespace {snapshot.namespace}", "recreated, nothing left over", recreated)
+        survives = incident_plans.survives(case, snapshot.namespace)
+        expected, like = _expected(case, backup, old)
+        found = compare.objects(expected, snapshot.objects)
+        note(case, f"objects of namespace {snapshot.namespace}", like, found)
+        known = compare.identities(old, snapshot, deleted=not survives)
+        same = "what survived is the same" if survives else "recreated, nothing left over"
+        note(case, f"identities in namespace {snapshot.namespace}", same, known)
         case.checks([_listable(snapshot.namespace, old.unlistable, snapshot.unlistable)])
         total = _sum(total, found)
     return total
+
+
+def _expected(case: Case, backup: BackupRecord, before: Snapshot) -> tuple[list[KubeObject], str]:
+    """What must be there after: all of the backup; in a namespace that survives what survived, and what was missing."""
+    held = [o for o in backup.objects if lives_in(o, before.namespace)]
+    if not incident_plans.survives(case, before.namespace):
+        return held, f"as in backup {backup.backup.name}"
+    missing = {
+        label for one in incident_plans.diagnoses(case) if one.namespace == before.namespace for label in one.missing
+    }
+    return [*(o for o in before.objects if o.label not in missing), *(o for o in held if o.label in missing)], (
+        f"what survived as before, what was missing as in backup {backup.backup.name}"
+    )
 
 
 def lives_in(thing: KubeObject, namespace: str) -> bool:
@@ -77,6 +93,9 @@ def compare_files(case: Case) -> Compared:
     total = Compared(compared=0, differences=0)
     for files in case.application.files:
         name = f"files of {files.store}"
+        if incident_plans.survives(case, files.namespace):
+            _note_survivor(case, files)
+            continue
         if files.store not in after:
             case.checks([not_run(name, "checksums of every file", "the files could not be listed after the restore")])
             continue
@@ -90,6 +109,26 @@ def compare_files(case: Case) -> Compared:
         note(case, name, f"as in backup {backup.backup.name}", found)
         total = _sum(total, found)
     return total
+
+
+def _note_survivor(case: Case, files: Files) -> None:
+    """Its files were not restored, and nobody had listed them before: all that can be proven is that it is the same."""
+    before, after = (_claim(case.load(when, State), files) for when in ("before", "after"))
+    check = Check(
+        name=f"volume {files.namespace}/{files.claim} left alone",
+        expected=before or "the claim with its volume",
+        observed=after or "no such claim",
+        status=CheckStatus.PASSED if before and before == after else CheckStatus.FAILED,
+    )
+    case.checks([check], [f"files of {files.store}: the volume survived, its files were not compared"])
+
+
+def _claim(state: State, files: Files) -> str:
+    """UID and volume of the claim."""
+    for thing in (o for s in state.namespaces if s.namespace == files.namespace for o in s.objects):
+        if (thing.kind, thing.name) == ("PersistentVolumeClaim", files.claim):
+            return f"{thing.uid} on {kube.at(thing.body, 'spec', 'volumeName')}"
+    return ""
 
 
 def _restore_began(case: Case) -> Instant:
@@ -161,6 +200,8 @@ def _objects_lost(case: Case, namespace: str) -> StoreLoss:
     lost = compare.loss(before.objects, [o for o in record.objects if lives_in(o, namespace)])
     fault, began = case.clock_of("fault"), record.backup.started_at
     since = None if began is None else ((fault or case.journal.entries[0].at) - began).total_seconds()
+    if not case.is_drill:
+        return _objects_lost_in_incident(case, namespace, record, since)
     return StoreLoss(
         name=f"cluster_objects:{namespace}",
         rpo_seconds=0.0 if not lost.differences else (since if fault else None),
@@ -169,6 +210,23 @@ def _objects_lost(case: Case, namespace: str) -> StoreLoss:
         given_up=None,
         backup=record.summary(),
     )
+
+
+def _objects_lost_in_incident(case: Case, namespace: str, record: BackupRecord, since: float | None) -> StoreLoss:
+    """Nobody recorded them while all was well: what is restored may have changed since the backup."""
+    survives = incident_plans.survives(case, namespace)
+    return StoreLoss(
+        name=f"cluster_objects:{namespace}",
+        rpo_seconds=0.0 if survives and not _was_incomplete(case, namespace) else None,
+        bound_seconds=since,
+        lost=None,
+        given_up=None,
+        backup=record.summary(),
+    )
+
+
+def _was_incomplete(case: Case, namespace: str) -> bool:
+    return any(one.missing for one in incident_plans.diagnoses(case) if one.namespace == namespace)
 
 
 def note(case: Case, name: str, expected: str, found: Comparison) -> None:

@@ -7,12 +7,26 @@ from datetime import timedelta
 from runbooks.errors import Refused
 from runbooks.model import Json, now
 from runbooks.records import Backup, Check, CheckStatus, Severity
-from tasks import backups, downloads, gate, made, namespaces, plans, restores, velero_server
+from tasks import (
+    attempts,
+    backups,
+    downloads,
+    gate,
+    incident_backups,
+    incident_plans,
+    made,
+    namespaces,
+    pieces,
+    plans,
+    restores,
+    velero_server,
+)
 from tasks.backups import Coverage
 from tasks.cases import Case
 from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api
 from tasks.digests import hmac_key, kube_object
+from tasks.incident_plans import Way
 from tasks.plans import BackupRecord
 from tasks.restores import Restored
 from tasks.steps import step
@@ -38,6 +52,8 @@ def choose_backup(case: Case) -> Backup:
     """
     with kubernetes.connect(case.cluster) as api:
         case.note("tools", velero=velero_server.must_be_at_work(api, case.cluster))
+        if not case.is_drill:
+            return _choose_for_incident(case, api)
         choice = backups.choose(
             velero_server.all_backups(api, case.cluster), plans.wanted(case), named=plans.planned(case)
         )
@@ -52,6 +68,14 @@ def choose_backup(case: Case) -> Backup:
     case.save("backup", record)
     plans.note(case, choice, record)
     return choice.backup
+
+
+def _choose_for_incident(case: Case, api: Api) -> Backup:
+    """The plan is made later, when it is compared with what is there."""
+    chosen = incident_backups.choose(case, api)
+    case.save("backup", chosen.record)
+    case.save("choice", chosen.choice)
+    return chosen.choice.backup
 
 
 @step
@@ -110,12 +134,16 @@ def safety_backup(case: Case) -> Backup:
 def restore(case: Case) -> Restored:
     """The namespaces are restored from the planned backup, by one Restore; clients stay out where there is a gate.
 
-    Changes: one ConfigMap (the gate) and one Restore, and all that it brings back.
+    In an incident what the plan says: as a whole, by as many attempts as it needs, or only what is missing.
+
+    Changes: one ConfigMap (the gate) and one Restore, and all that it brings back; or the missing objects.
 
     Raises:
         Refused: a bound volume is in use; nothing was changed.
         NotRecovered: the namespace is still being deleted, or the Restore failed or did not end in time.
     """
+    if not case.is_drill:
+        return _as_planned(case)
     record = case.load("backup", BackupRecord)
     namespace, name = case.cluster.velero_namespace, case.name("restore")
     with kubernetes.connect(case.cluster, within=API_WITHIN) as api:
@@ -123,7 +151,24 @@ def restore(case: Case) -> Restored:
             for one in case.application.namespaces:
                 namespaces.must_be_free(case, api, one)
         done = restores.run(case, api, name, _spec(case, api, record.backup.name), within=case.within("restore"))
-    case.checks([_is_of_planned(done, record.backup)])
+    return _judged(case, done, record.backup)
+
+
+def _as_planned(case: Case) -> Restored:
+    """Namespaces first, since pieces of another one may need them; the account of the restore is what counts."""
+    done: list[Restored] = []
+    with kubernetes.connect(case.cluster, within=API_WITHIN) as api:
+        if wanted := incident_plans.restored_namespaces(case):
+            done.append(attempts.restore(case, api, wanted))
+        backup = case.load("backup", BackupRecord).backup
+        in_part = [one for one in incident_plans.diagnoses(case) if one.way is Way.PIECES]
+        done += [pieces.bring_back(case, api, one) for one in in_part]
+    by_object = tuple(label for one in done for label in one.by_object)
+    return _judged(case, done[0].model_copy(update={"by_object": by_object}), backup)
+
+
+def _judged(case: Case, done: Restored, planned: Backup) -> Restored:
+    case.checks([_is_of_planned(done, planned)])
     if done.phase != "Completed":
         case.finding(
             "restore",
@@ -156,8 +201,8 @@ def save_results(case: Case) -> None:
     Raises:
         Unavailable: Velero or its bucket does not answer.
     """
-    name = case.name("restore")
     with kubernetes.connect(case.cluster) as api:
+        name = attempts.latest(case, api)
         if made.find(api, restores.RESTORE, name, case.cluster.velero_namespace) is not None:
             restores.save_results(case, api, name)
 

@@ -16,7 +16,7 @@ from runbooks import documents
 from runbooks import site as sites
 from runbooks.errors import Refused
 from runbooks.model import Json, duration
-from runbooks.records import Impact, Mode
+from runbooks.records import Consent, Impact, Mode
 from runbooks.site import Site
 from tasks import evidence
 from tasks.cases import Request, new_run_id, parameters_of
@@ -35,6 +35,7 @@ class Flags:
     fault_at: datetime | None
     accept_loss: timedelta | None
     options: dict[str, Json] | None
+    consent: tuple[Consent, ...] | None
     run_id: str | None
     take_over: bool
     dry_run: bool
@@ -60,6 +61,7 @@ class Asked:
             "fault_at": self.request.fault_at,
             "accept_loss_minutes": None if loss is None else loss.total_seconds() / 60,
             **self.request.options,
+            **({"consent": list(self.request.consent)} if self.request.consent else {}),
             "run_id": self.run_id,
             "take_over": self.flags.take_over,
             "dry_run": self.flags.dry_run,
@@ -111,6 +113,7 @@ def _new(flags: Flags, name: str, mode: Mode, site: Site) -> Request:
         fault_at=flags.fault_at,
         accept_loss=flags.accept_loss,
         options=flags.options or {},
+        consent=flags.consent or (),
     )
 
 
@@ -119,7 +122,7 @@ def _changed(before: Request, flags: Flags) -> Request:
     return before.model_copy(update=given)
 
 
-def consent(wanted: Asked, *, yes: bool) -> None:
+def confirm(wanted: Asked, *, yes: bool) -> None:
     """A person at the terminal agrees to break something real; `--yes` says that one did.
 
     Raises:
@@ -165,6 +168,12 @@ def must_be_known(options: Mapping[str, object], flow: Callable[..., object], sc
         raise Refused(
             f"{scenario} has no parameter {', '.join(unknown)}", f"--with takes: {', '.join(own) or 'nothing here'}"
         )
+
+
+def consent_must_be_known(consents: Sequence[Consent], flow: Callable[..., object], scenario: str) -> None:
+    """Raises: Refused: the scenario has nothing to consent to."""
+    if consents and "consent" not in inspect.signature(flow).parameters:
+        raise Refused(f"{scenario} asks for no consent", "leave out --consent")
 
 
 def span(text: str) -> timedelta:

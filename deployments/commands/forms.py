@@ -9,18 +9,18 @@ from runbooks.site import Site
 LAST = ("backup", "actor", "run_id", "take_over")
 FIELDS = {
     "drill": ("site", "application", "impact", "dry_run", "accept_loss_minutes", *LAST),
-    "incident": ("site", "application", "fault_at", "dry_run", *LAST),
+    "incident": ("site", "application", "fault_at", "dry_run", "consent", *LAST),
 }
 """The mode is not among them: it is the deployment's. What is asked only to go on with a run comes last."""
 COMMON = frozenset({"mode", *FIELDS["drill"], *FIELDS["incident"]})
-"""Every scenario has these."""
+"""Every scenario has these, but for `consent`: only some have anything to consent to."""
 CHOSEN_BY_A_PERSON = "site"
 
 
 def fields(schema: dict[str, Any], deployment: str) -> tuple[str, ...]:
     """What is asked, in order: the scenario's own parameters stand before those that are seldom needed."""
     own = [name for name in schema["properties"] if name not in COMMON]
-    first = [name for name in FIELDS[deployment] if name not in LAST]
+    first = [name for name in FIELDS[deployment] if name not in LAST and name in schema["properties"]]
     return (*first, *own, *LAST)
 
 

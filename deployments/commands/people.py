@@ -34,6 +34,9 @@ def approve(
     from tasks import approvals
 
     found, plan = _plan(run_id, site)
+    approvers = found.approval.approvers
+    if approvers and who not in approvers:
+        raise Refused(f"{who} may not approve here; nothing was answered", f"the site names: {', '.join(approvers)}")
     answer = approvals.answer(plan, who=who, why=why, loss=loss, agrees=not no)
     approvals.give(object_store.connect(found.evidence.store), run_id, answer)
     typer.echo(f"{who} said {'no' if no else 'yes'} to run {run_id}")

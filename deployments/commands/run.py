@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.commands import prefect_server, registry
-from deployments.commands.asking import Asked, Flags, asked, consent, instant, must_be_known, options, span
+from deployments.commands.asking import (
+    Asked,
+    Flags,
+    asked,
+    confirm,
+    consent_must_be_known,
+    instant,
+    must_be_known,
+    options,
+    span,
+)
 from deployments.commands.output import log_to_terminal, refuse, told
 from runbooks import journal
 from runbooks.errors import DryRunEnded, RecoveryError
 from runbooks.journal import Entry
-from runbooks.records import Impact, Mode
+from runbooks.records import Consent, Impact, Mode
 from runbooks.report_schema import Report
 from runbooks.verdict import CRASHED, exit_code
 
@@ -42,6 +52,9 @@ def run(
         list[str] | None,
         typer.Option("--with", metavar="NAME=VALUE", help="A parameter of this scenario alone, such as way=full."),
     ] = None,
+    consent: Annotated[
+        list[Consent] | None, typer.Option(help="Of an incident: what may be done to things that are there.")
+    ] = None,
     run_id: Annotated[str | None, typer.Option(metavar="ID", help="Go on with that run; needs no other flag.")] = None,
     take_over: Annotated[bool, typer.Option("--take-over", help="Take the lock from a dead run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the plan, show it, change nothing.")] = False,
@@ -57,21 +70,22 @@ def run(
     log_to_terminal()
     wanted = asked(
         Flags(
-            scenario,
-            site,
-            application,
-            mode,
-            impact,
-            backup,
-            fault_at,
-            accept_loss,
-            options(with_ or ()),
-            run_id,
-            take_over,
-            dry_run,
+            scenario=scenario,
+            site=site,
+            application=application,
+            mode=mode,
+            impact=impact,
+            backup=backup,
+            fault_at=fault_at,
+            accept_loss=accept_loss,
+            options=options(with_ or ()),
+            consent=tuple(consent) if consent else None,
+            run_id=run_id,
+            take_over=take_over,
+            dry_run=dry_run,
         )
     )
-    consent(wanted, yes=yes)
+    confirm(wanted, yes=yes)
     _execute(scenario=scenario, wanted=wanted, plain=no_server)
 
 
@@ -85,6 +99,7 @@ def _execute(*, scenario: str, wanted: Asked, plain: bool) -> None:
 
     flow = registry.flow(scenario)
     must_be_known(wanted.request.options, flow.fn, scenario)
+    consent_must_be_known(wanted.request.consent, flow.fn, scenario)
     parameters = wanted.parameters()
     typer.echo(f"run: {wanted.run_id}", err=True)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from runbooks.evidence import Evidence
-from runbooks.render import facts, words
+from runbooks.render import facts, plan, words
 from runbooks.report_schema import Report
 
 _SPECIAL = re.compile(r"([\\`*\[\]|]|(?<!\w)_|_(?!\w)|(?<=\])\()")
@@ -31,6 +31,7 @@ def page(report: Report, evidence: Evidence) -> str:
         _head(report),
         _items("What is wrong", words.broken(report)),
         _items("What to do", words.to_do(report)),
+        _items("The plan", plan.of_incident(report.plan)),
         _objectives(report),
         _clocks(report),
         _checks(report),

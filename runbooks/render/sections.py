@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from runbooks.evidence import Evidence
 from runbooks.records import Check, CheckStatus
-from runbooks.render import facts, words
+from runbooks.render import facts, plan, words
 from runbooks.render.elements import NOTHING, Html, cell, code, items, joined, pair, row, section, strong, table, text
 from runbooks.report_schema import Report
 
@@ -18,6 +18,7 @@ def all_of(report: Report, evidence: Evidence) -> Html:
     return joined(
         [
             pair(_clocks(report), _phases(report)),
+            section("The plan", items(plan.of_incident(report.plan))),
             _stores(report),
             _checks(report),
             _findings(report),

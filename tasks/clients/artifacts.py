@@ -6,6 +6,7 @@ import base64
 import contextvars
 import logging
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
 
 import httpx
@@ -28,6 +29,24 @@ def show(run_id: str, *, page: str, picture: str) -> None:
     sender = threading.Thread(target=context.run, args=(_create, run_id, page, picture), daemon=True)
     sender.start()
     sender.join(WITHIN.total_seconds())
+
+
+def show_plan(run_id: str, lines: Sequence[str]) -> None:
+    """As above: what is going to be done, to be read before it is approved."""
+    if FlowRunContext.get() is None:
+        return
+    page = "# The plan\n\n" + "\n".join(f"- {line.strip()}" for line in lines)
+    context = contextvars.copy_context()
+    sender = threading.Thread(target=context.run, args=(_create_plan, run_id, page), daemon=True)
+    sender.start()
+    sender.join(WITHIN.total_seconds())
+
+
+def _create_plan(run_id: str, page: str) -> None:
+    try:
+        create_markdown_artifact(page, key=f"plan-{run_id}", description="What this run is going to do")
+    except (PrefectException, httpx.HTTPError, OSError) as error:
+        LOG.warning("Prefect does not show the plan: %s", error)
 
 
 def _create(run_id: str, page: str, picture: str) -> None:

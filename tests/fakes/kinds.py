@@ -107,6 +107,9 @@ ALL: tuple[Resource, ...] = (
     _velero("schedules", "Schedule"),
     _velero("backuprepositories", "BackupRepository"),
     Resource("shop.example", "v1", "coupons", "Coupon", custom=True),
+    Resource("argoproj.io", "v1alpha1", "applications", "Application", custom=True),
+    Resource("kustomize.toolkit.fluxcd.io", "v1", "kustomizations", "Kustomization", custom=True),
+    Resource("helm.toolkit.fluxcd.io", "v2", "helmreleases", "HelmRelease", custom=True),
 )  # fmt: skip
 
 BY_PATH = {(one.group, one.version, one.plural): one for one in ALL}
