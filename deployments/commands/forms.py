@@ -19,6 +19,8 @@ CHOSEN_BY_A_PERSON = "site"
 
 def fields(schema: dict[str, Any], deployment: str) -> tuple[str, ...]:
     """What is asked, in order: the scenario's own parameters stand before those that are seldom needed."""
+    if deployment not in FIELDS:
+        return tuple(schema["properties"])
     own = [name for name in schema["properties"] if name not in COMMON]
     first = [name for name in FIELDS[deployment] if name not in LAST and name in schema["properties"]]
     return (*first, *own, *LAST)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -49,14 +49,20 @@ def _schedules(one: Deployment, site: Site) -> tuple[Schedule, ...]:
         Schedule(
             cron=site.prefect.crons.get(one.scenario, schedule.cron),
             timezone=schedule.timezone,
-            slug=f"{schedule.slug}-{application.name}",
-            parameters={
-                "site": site.name,
-                "application": application.name,
-                "impact": choices_of(site)["impact"][0],
-            },
+            slug=f"{schedule.slug}-{name}",
+            parameters={"site": site.name, **parameters},
         )
         for schedule in one.schedules
-        for application in site.applications
-        if one.scenario in application.drills.scenarios
+        for name, parameters in _each(one, site)
     )
+
+
+def _each(one: Deployment, site: Site) -> Iterator[tuple[str, dict[str, str]]]:
+    """What it is done with: its name, and the parameters that say so."""
+    if one.each == "file_set":
+        yield from ((of.name, {"file_set": of.name}) for of in site.file_sets)
+        return
+    impact = choices_of(site)["impact"][0]
+    for application in site.applications:
+        if one.scenario in application.drills.scenarios:
+            yield application.name, {"application": application.name, "impact": impact}

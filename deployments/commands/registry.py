@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -33,6 +33,7 @@ class Deployment(Model):
     tags: tuple[str, ...]
     parameters: dict[str, str]
     schedules: tuple[Schedule, ...]
+    each: Literal["application", "file_set"] = "application"
 
     @property
     def scenario(self) -> str:
