@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 SCENARIO ?= namespace-deletion
 IMPACT ?= $(if $(filter $(SCENARIO),file-restore),sandbox,real)
 REGIONS ?= $(if $(filter $(SCENARIO),cluster-loss region-failover),a$(comma)b,a)
+LAB ?= $(if $(filter $(SCENARIO),database-corruption),--only database --prefect,--regions $(REGIONS))
 PYTEST_ARGS ?=
 comma := ,
 PYTHON := $(firstword $(shell command -v python3.11 python3.12 python3.13 python3 2>/dev/null) python3)
@@ -26,7 +27,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 drill: machine install ## start the lab, delete a namespace for real, bring it back, print the report (SCENARIO=…)
-	@$(DR) lab up --regions $(REGIONS)
+	@$(DR) lab up $(LAB)
 	@$(DR) deploy --site lab
 	@$(DR) run $(SCENARIO) --site lab --mode drill --impact $(IMPACT) --yes
 

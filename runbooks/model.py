@@ -43,10 +43,6 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def from_epoch(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
 def rfc3339(at: datetime) -> str:
     """UTC with milliseconds, such as 2026-11-23T10:00:00.000Z."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -59,10 +59,33 @@ def of(site: Site, application: Application, chosen: Chosen = UNKNOWN) -> Values
         "sandbox_image": application.drills.sandbox.image if application.drills.sandbox else "IMAGE",
         "channel": site.slack.channel if site.slack else "the incident channel",
         **(_cluster(region.cluster) if region.cluster else {}),
+        **_database(site, application),
         **({"backups_url": region.backups.url} if region.backups else {}),
     }
     stores = (*_stores(site, application), _file_sets(site, application))
     return Values(single, (_namespaces(application), _probes(application), *stores))
+
+
+def _database(site: Site, application: Application) -> dict[str, str]:
+    """Of the database that the application's rows are in, where the site says how it is recovered."""
+    names = {rows.database for rows in application.rows}
+    found = [d for d in site.databases if d.name in names and d.server is not None and d.backups is not None]
+    if len(found) != 1 or (server := found[0].server) is None or (backups := found[0].backups) is None:
+        return {}
+    return {
+        "database": found[0].name,
+        "db_host": server.host,
+        "db_user": server.user,
+        "db_programs": server.programs,
+        "db_socket": server.socket,
+        "db_port": str(server.port),
+        "db_name": found[0].database,
+        "db_data": server.data,
+        "db_start": shlex.join(server.start),
+        "db_stop": shlex.join(server.stop),
+        "pgbackrest": f"{backups.program} --config={backups.config} --stanza={found[0].stanza}",
+        "system_identifier": str(found[0].system_identifier),
+    }
 
 
 def _cluster(cluster: Cluster) -> dict[str, str]:

@@ -62,10 +62,7 @@ def ask(case: Case) -> None:
     """
     if case.is_drill and case.impact is Impact.REAL:
         _accept_loss(case)
-    if case.attempt.dry_run:
-        raise DryRunEnded("dry run: the plan is made, nothing was changed", "to carry it out leave out --dry-run")
-    if case.mode.value in case.site.approval.required_for:
-        _wait_for_a_person(case)
+    of_a_person(case)
 
 
 def _accept_loss(case: Case) -> None:
@@ -83,6 +80,19 @@ def _accept_loss(case: Case) -> None:
             "take a fresh backup first, or accept more with --accept-loss",
         )
     case.event(f"loss of up to {expected:.0f} s accepted (limit {spell(accepted)})")
+
+
+def of_a_person(case: Case) -> None:
+    """The plan is agreed to by a named person, where the site asks for one in this mode. A dry run ends here.
+
+    Raises:
+        Refused: the person said no, or nobody answered in time.
+        DryRunEnded: it was a dry run.
+    """
+    if case.attempt.dry_run:
+        raise DryRunEnded("dry run: the plan is made, nothing was changed", "to carry it out leave out --dry-run")
+    if case.mode.value in case.site.approval.required_for:
+        _wait_for_a_person(case)
 
 
 def _wait_for_a_person(case: Case) -> None:

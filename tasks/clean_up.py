@@ -5,6 +5,7 @@ from __future__ import annotations
 from runbooks.errors import Aborted
 from runbooks.records import Ended, RunKind
 from tasks import (
+    database_protection,
     file_protection,
     file_returns,
     locks,
@@ -38,6 +39,18 @@ def steps(case: Case, ended: Ended, failure: BaseException | None) -> Steps:
     yield "locks.release", lambda: locks.release(case)
 
 
+def of_database(case: Case, ended: Ended, failure: BaseException | None) -> Steps:
+    """An aborted or crashed run is going to be resumed: it only lets go of the lock."""
+    if not isinstance(failure, Aborted) and ended != "crashed":
+        yield "database_protection.keep", lambda: database_protection.keep(case, recovered=failure is None)
+        yield "database_protection.let_in", lambda: database_protection.let_in(case)
+        if case.has_changed_target():
+            yield "database_protection.check", lambda: database_protection.check(case)
+    yield "probes.end_observer", lambda: probes.end_observer(case)
+    yield "locks.release", lambda: locks.release(case)
+
+
+DATABASE = Ending(steps=of_database)
 NAMESPACE = Ending(steps=steps, net=net.use)
 
 

@@ -67,7 +67,7 @@ def _recorded(known: dict[tuple[str, str], int], store: str, table: str) -> int:
 
 
 def _greatest_key(connection: sql.Connection, table: Table) -> int:
-    [[key]] = connection.rows(GREATEST_KEY.format(table=_quoted(table.name), key=_quoted(table.key)))
+    [[key]] = connection.rows(GREATEST_KEY.format(table=quoted(table.name), key=quoted(table.key)))
     return int(key)
 
 
@@ -86,11 +86,11 @@ def _wait_for_writers(connection: sql.Connection) -> None:
 
 
 def _table(connection: sql.Connection, table: Table, up_to: int) -> TableState:
-    statement = DIGEST.format(table=_quoted(table.name), key=_quoted(table.key))
+    statement = DIGEST.format(table=quoted(table.name), key=quoted(table.key))
     [[rows, digest]] = connection.rows(statement, up_to=up_to)
     return TableState(table=table.name, up_to=up_to, rows=int(rows), digest=str(digest))
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """A name or schema.name, as an identifier."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))

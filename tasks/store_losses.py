@@ -40,6 +40,18 @@ def count(
     return tuple(bounded(s) if s.name.startswith("volume:") else s for s in stores)
 
 
+def of_rows(
+    case: Case, fault: datetime | None, backup_started_at: datetime, backup: dict[str, Json]
+) -> tuple[StoreLoss, ...]:
+    """Of the stores of rows, by the observer's markers since *backup*; it bounds what is lost in the worst case."""
+    bound = ((fault or _started(case)) - backup_started_at).total_seconds()
+    return tuple(
+        _marked(case, markers, backup_started_at, fault).model_copy(update={"bound_seconds": bound, "backup": backup})
+        for markers in case.application.markers
+        if markers.store.startswith("rows:")
+    )
+
+
 def _unharmed(case: Case) -> dict[str, datetime]:
     """The stores of which every file of *before* is there after, and when *before* was recorded."""
     try:

@@ -167,7 +167,7 @@ def ask_inside(case: Case) -> None:
     """Asks each pod of each Service the site's questions, through the API server: no client needs to be let in."""
     with kubernetes.connect(case.cluster) as api:
         within = case.within("validate")
-        checks = _made("pods answer from inside", lambda: probes.ask_pods(api, case.application, within))
+        checks = made("pods answer from inside", lambda: probes.ask_pods(api, case.application, within))
     case.checks(checks)
     case.must_be_green()
 
@@ -175,7 +175,7 @@ def ask_inside(case: Case) -> None:
 @step
 def ask_outside(case: Case) -> None:
     """Asks as a client does; a wrong answer closes the gate again. All green: validated."""
-    checks = _made("answers from outside", lambda: probes.ask_outside(case))
+    checks = made("answers from outside", lambda: probes.ask_outside(case))
     case.checks(checks)
     try:
         case.must_be_green()
@@ -245,7 +245,7 @@ def note(case: Case, name: str, expected: str, found: Comparison) -> None:
     case.checks([whole, *named], list(found.weakly_checked))
 
 
-def _made(name: str, make: Callable[[], list[Check]]) -> list[Check]:
+def made(name: str, make: Callable[[], list[Check]]) -> list[Check]:
     try:
         return make()
     except RecoveryError as error:

@@ -1,0 +1,81 @@
+"""The ways to bring a database back, what a drill may do to it, and what a person says of both."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from runbooks.model import Instant, Model
+
+
+class Way(StrEnum):
+    """How it is brought back; the diagnosis chooses, unless a person does."""
+
+    DELTA = "delta"
+    """Some pages are corrupt: the files that differ from the backup are restored in place, then all WAL."""
+    FULL = "full"
+    """The data directory is lost or badly damaged: all of it anew, then all WAL."""
+    POINT_IN_TIME = "point-in-time"
+    """The data is wrong: all of it anew, then the WAL up to just before the wrong transaction."""
+    TABLE = "table"
+    """One table is wrong: restored beside, its rows copied back, the service stays up."""
+
+
+class Damage(StrEnum):
+    """What a drill does. The first one loses nothing even when all goes wrong: the standby and the archive have it."""
+
+    PAGES = "pages"
+    TORN_PAGE = "torn-page"
+    DATA_DIRECTORY = "data-directory"
+    WAL = "pg-wal"
+    WRONG_DELETE = "wrong-delete"
+
+
+class Options(Model):
+    """The parameters that only `database-corruption` has. At most one target."""
+
+    way: Way | None = None
+    damage: Damage = Damage.PAGES
+    table: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_$.]*$")
+    target_time: Instant | None = None
+    target_xid: int | None = Field(default=None, gt=2)
+    target_lsn: str | None = Field(default=None, pattern=r"^[0-9A-F]{1,8}/[0-9A-F]{1,8}$")
+    restore_point: str | None = None
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        given = [
+            n for n in ("target_time", "target_xid", "target_lsn", "restore_point") if getattr(self, n) is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are two targets; give the one that you are sure of")
+        if self.way is Way.TABLE and self.table is None:
+            raise ValueError("way=table needs table=NAME")
+        return self
+
+
+class Target(Model):
+    """Where recovery stops: just before this; none at all: at the end of the WAL."""
+
+    kind: str | None = None
+    value: str | None = None
+    at: Instant | None = None
+    """When that was, as far as it is known: a backup must have ended before."""
+
+
+class Option(Model):
+    """One way, as the plan shows it."""
+
+    way: Way
+    eta_seconds: float | None
+    is_possible: bool
+    why: str
+
+
+def postgres_time(at: Instant) -> str:
+    """As pgBackRest and PostgreSQL take it: with a zone, since without one it is local time; and with a space: T is
+    refused."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")

@@ -1,0 +1,114 @@
+"""Breaks a database for a drill: really, and only the pinned one. Beside tasks.disasters the only such module."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from runbooks.database_ways import Damage
+from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
+from runbooks.model import Model
+from tasks import database_plan, database_restore, database_server, database_state
+from tasks.cases import Case
+from tasks.database_server import Postgres
+from tasks.steps import step
+
+WITHIN = timedelta(minutes=1)
+PAGE = 8192
+JUNK = """
+size=$(stat --format=%s "$1/$2")
+[ "$size" -ge 8192 ] || { echo "$2 has no page" >&2; exit 1; }
+for n in 0 $((size / 16384)) $((size / 8192 - 1)); do
+    yes broken | head -c "$3" | dd of="$1/$2" bs=1 seek=$((n * 8192 + 2048)) conv=notrunc status=none
+done
+"""
+LOSE = '[ -e "$2" ] || mv -T "$1" "$2"'
+LOSE_WAL = 'mkdir -p "$2" && find "$1/pg_wal" -maxdepth 1 -type f -exec mv -t "$2" {} +'
+
+
+class Damaged(Model):
+    """`xid`: the wrong transaction; `kept`: where a lost directory lies, as the drill's net."""
+
+    what: str
+    xid: int | None = None
+    kept: str | None = None
+
+
+@step
+def damage(case: Case) -> Damaged:
+    """The planned damage is done, to exactly the pinned system, and seen.
+
+    Changes: as the drill was asked for (clock `fault` just before).
+
+    Raises:
+        Refused: another system runs there; nothing was broken.
+        NotRecovered: the damage had no effect.
+    """
+    given = database_plan.options(case)
+    with database_server.primary(case) as postgres:
+        if case.clock_of("fault") is None:
+            database_state.must_be_pinned(postgres)
+        if given.damage is Damage.WRONG_DELETE:
+            return _delete_rows(case, postgres, given.table)
+        if given.damage in (Damage.PAGES, Damage.TORN_PAGE):
+            return _corrupt(case, postgres, given.damage)
+        return _lose(case, postgres, given.damage)
+
+
+def _table(case: Case, named: str | None) -> str:
+    """The one that a person named, else the last of the site's: others may refer to the first."""
+    known = [t.name for rows in case.application.rows for t in rows.tables]
+    if named is not None and named not in known:
+        raise Refused(f"table {named} is not under applications.rows", f"only compared tables are broken: {known}")
+    return named or known[-1]
+
+
+def _delete_rows(case: Case, postgres: Postgres, named: str | None) -> Damaged:
+    """A killed attempt may have done it: then the table is empty, and its transaction is the one that did it."""
+    table, name = _table(case, named), postgres.database.database
+    done = [e for e in case.journal.of("write") if e.step == "database_disasters.damage" and "xid" in e.data["target"]]  # type: ignore[operator]
+    begin = f"begin; select pg_current_xact_id(); delete from {table};"
+    if done and postgres.value(f"select count(*) from {table}", database=name) == "0":
+        return Damaged(what=f"rows of {table} deleted", xid=int(str(done[-1].data["target"]["xid"])))  # type: ignore[index,call-overload]
+    before = postgres.value("select pg_snapshot_xmax(pg_current_snapshot())")
+    case.write(f"delete the rows of {table}", table=table, xid=before)
+    case.clock("fault")
+    xid = int(postgres.sql(f"{begin} commit", database=name)[0][0])
+    case.write(f"deleted them in transaction {xid}", table=table, xid=xid)
+    return Damaged(what=f"rows of {table} deleted", xid=xid)
+
+
+def _corrupt(case: Case, postgres: Postgres, kind: Damage) -> Damaged:
+    table, name = _table(case, database_plan.options(case).table), postgres.database.database
+    if postgres.answers():
+        file = postgres.value(f"select pg_relation_filepath('{table}')", database=name)
+        postgres.value("checkpoint; select 1")
+        case.write(f"overwrite pages of {table}", host=postgres.server.host, file=file)
+        case.clock("fault")
+        if kind is Damage.TORN_PAGE:
+            postgres.sh('kill -KILL $(head -n 1 "$1/postmaster.pid")', postgres.data)
+        database_restore.ensure_stopped(case, postgres)
+    file = next(str(e.data["target"]["file"]) for e in case.journal.of("write") if "file" in e.data["target"])  # type: ignore[index,call-overload,operator]
+    postgres.sh(JUNK, postgres.data, file, str(PAGE // 2 if kind is Damage.TORN_PAGE else PAGE - 4096))
+    postgres.service(postgres.server.start, within=WITHIN)
+    try:
+        postgres.sql(f"copy {table} to program 'cat >/dev/null'", database=name)
+    except (Refused, Unavailable) as error:
+        case.event(f"it is broken: {error.problem[:200]}")
+        return Damaged(what=f"pages of {table} overwritten")
+    raise NotRecovered(f"pages of {table} were overwritten, and nobody notices", "are data checksums on?")
+
+
+def _lose(case: Case, postgres: Postgres, kind: Damage) -> Damaged:
+    where = f"{postgres.data}.{case.name('lost')}"
+    case.write(f"lose {'the data directory' if kind is Damage.DATA_DIRECTORY else 'pg_wal'}", directory=where)
+    case.clock("fault")
+    kill = 'read -r pid <"$1/postmaster.pid" 2>/dev/null && kill -KILL "$pid" 2>/dev/null; true'
+    postgres.sh(kill, postgres.data)
+    database_restore.ensure_stopped(case, postgres)
+    postgres.sh(LOSE if kind is Damage.DATA_DIRECTORY else LOSE_WAL, postgres.data, where)
+    try:
+        postgres.value("select 1")
+    except RecoveryError as error:
+        case.event(f"it is broken: {error.problem[:200]}")
+        return Damaged(what=f"{kind} lost", kept=where)
+    raise NotRecovered("the directory is lost, and PostgreSQL still answers", "who started it?")

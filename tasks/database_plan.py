@@ -1,0 +1,222 @@
+"""Which way back, from which backup set, at what loss: shown, and agreed to, before anything stops."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from runbooks.database_ways import Damage, Option, Options, Target, Way, postgres_time
+from runbooks.errors import RecoveryError, Refused
+from runbooks.model import Instant, Model, now, rfc3339, spell
+from tasks import approvals, database_backups, database_server, database_symptoms, probes
+from tasks.cases import Case
+from tasks.database_backups import BackupSet
+from tasks.database_server import Postgres
+from tasks.database_symptoms import Found
+from tasks.steps import step
+
+BYTES_A_SECOND = 60_000_000
+"""What a restore usually makes of one process; the report shows what it really was."""
+WAY_OF = {
+    Damage.PAGES: Way.DELTA,
+    Damage.TORN_PAGE: Way.DELTA,
+    Damage.DATA_DIRECTORY: Way.FULL,
+    Damage.WAL: Way.FULL,
+    Damage.WRONG_DELETE: Way.POINT_IN_TIME,
+}
+"""What the diagnosis is going to choose after each damage."""
+COMMITTED = "select pg_xact_commit_timestamp('{xid}'::xid)::timestamptz(6) at time zone 'UTC'"
+LAST_COMMIT = "select (timestamp at time zone 'UTC') from pg_last_committed_xact()"
+
+
+class Plan(Model):
+    """`expects_loss` false: every marker acknowledged before the fault must be there afterwards."""
+
+    way: Way
+    backup: BackupSet
+    target: Target
+    timeline: int | None
+    table: str | None
+    salvages: bool
+
+
+def options(case: Case) -> Options:
+    return Options.model_validate(case.request.options)
+
+
+@step
+def expect(case: Case) -> None:
+    """A drill's plan: what it will do, which way back the diagnosis will find, and what may be lost.
+
+    Raises:
+        Refused: no usable backup set.
+    """
+    given = options(case)
+    way = given.way or WAY_OF[given.damage]
+    with database_server.primary(case) as postgres:
+        chosen = database_backups.choose(database_backups.read(postgres), before=None, named=case.request.backup)
+        bound = _unarchived_seconds(postgres)
+    case.note(
+        "plan", backup=chosen.label, way=way.value, why=f"drill: {given.damage}",
+        age_seconds=chosen.summary()["age_seconds"], bound_seconds=bound, rejected=[],
+    )  # fmt: skip
+
+
+def _unarchived_seconds(postgres: Postgres) -> float:
+    """The age of the newest archived WAL: what is younger is lost with the host, unless a standby has it."""
+    said = postgres.value("select coalesce(extract(epoch from clock_timestamp() - last_archived_time), -1) "
+                          "from pg_stat_archiver")  # fmt: skip
+    if float(said) < 0:
+        raise Refused("nothing was ever archived", "see pgbackrest check; is archive_mode on?")
+    return round(float(said), 1)
+
+
+@step
+def choose(case: Case) -> Plan:
+    """The way that fits what was found, or that a person named; the others are listed with what speaks against them.
+
+    Raises:
+        Refused: nothing is wrong; no way is possible; the target is not between a backup set and the last commit.
+    """
+    given, found = options(case), database_symptoms.of(case)
+    with database_server.primary(case) as postgres:
+        target = _target(case, postgres, given, found)
+        repository = database_backups.read(postgres)
+        chosen = database_backups.choose(repository, before=target.at, named=case.request.backup)
+    ways = _ways(found, target, chosen, given)
+    way = given.way or _fitting(found, target)
+    _must_be_possible(way, ways)
+    plan = Plan(
+        way=way, backup=chosen, target=target if way in (Way.POINT_IN_TIME, Way.TABLE) else Target(),
+        timeline=found.timeline, table=given.table, salvages=way in (Way.FULL, Way.DELTA),
+    )  # fmt: skip
+    _note(case, plan, ways, found)
+    return plan
+
+
+def _target(case: Case, postgres: Postgres, given: Options, found: Found) -> Target:
+    """What a person says, or the wrong transaction of this drill; its instant, where the database knows it."""
+    xid = given.target_xid or _wrong_transaction(case)
+    if given.restore_point is not None:
+        return Target(kind="name", value=given.restore_point, at=case.request.fault_at)
+    if given.target_lsn is not None:
+        return Target(kind="lsn", value=given.target_lsn, at=case.request.fault_at)
+    if given.target_time is not None:
+        _must_be_committed_after(postgres, given.target_time, found)
+        return Target(kind="time", value=postgres_time(given.target_time), at=given.target_time)
+    if xid is not None:
+        return Target(kind="xid", value=str(xid), at=_committed_at(case, postgres, xid, found))
+    return Target()
+
+
+def _wrong_transaction(case: Case) -> int | None:
+    """The one by which this drill did its damage."""
+    recorded = case.recorded("database_disasters.damage")
+    return None if recorded is None else recorded["evidence"]["xid"]
+
+
+def _committed_at(case: Case, postgres: Postgres, xid: int, found: Found) -> Instant:
+    known = case.clock_of("fault") or case.request.fault_at
+    if found.answers:
+        try:
+            said = postgres.value(COMMITTED.format(xid=xid))
+        except RecoveryError:
+            said = ""
+        if said:
+            return datetime.fromisoformat(said).replace(tzinfo=UTC)
+    if known is None:
+        raise Refused(
+            f"when transaction {xid} committed is not known", "give --fault-at, a time shortly before it, as well"
+        )
+    return known
+
+
+def _must_be_committed_after(postgres: Postgres, at: Instant, found: Found) -> None:
+    """PostgreSQL ends itself when it comes to the end of the WAL before the target."""
+    if not found.answers:
+        return
+    try:
+        said = postgres.value(LAST_COMMIT)
+    except RecoveryError:
+        return  # track_commit_timestamp is off: then recovery itself tells
+    if said and datetime.fromisoformat(said).replace(tzinfo=UTC) < at:
+        raise Refused(
+            f"target_time {rfc3339(at)} is behind the last commit, {said} UTC",
+            "recovery would end before its target; to keep all there is, leave the target out",
+        )
+
+
+def _ways(found: Found, target: Target, chosen: BackupSet, given: Options) -> list[Option]:
+    seconds = chosen.size_bytes / BYTES_A_SECOND
+    is_wrong, is_corrupt = target.kind is not None, bool(found.corrupt)
+    return [
+        Option(way=Way.DELTA, eta_seconds=round(seconds * 0.3 + 10), is_possible=found.has_files and not is_wrong,
+               why="restores in place what differs from the backup" if is_corrupt else "no corrupt page was found"),
+        Option(way=Way.FULL, eta_seconds=round(seconds + 10), is_possible=not is_wrong,
+               why="brings wrong data back as it is" if is_wrong else "all files anew, then all WAL"),
+        Option(way=Way.POINT_IN_TIME, eta_seconds=round(seconds + 15), is_possible=is_wrong,
+               why="gives up all that was committed after the target" if is_wrong else "no target was given"),
+        Option(way=Way.TABLE, eta_seconds=round(seconds + 20),
+               is_possible=is_wrong and given.table is not None and found.answers,
+               why="keeps the service up, and other tables' later rows; foreign keys must fit"),
+    ]  # fmt: skip
+
+
+def _fitting(found: Found, target: Target) -> Way:
+    if target.kind is not None:
+        return Way.POINT_IN_TIME
+    if not found.has_files or not found.has_wal:
+        return Way.FULL
+    if found.corrupt:
+        return Way.DELTA
+    if not found.answers:
+        return Way.FULL
+    raise Refused(
+        "nothing is wrong with the database: it answers, and every page of every table can be read",
+        "if its data is wrong, say from when: --with target_time=…, target_xid=… or restore_point=…",
+    )
+
+
+def _must_be_possible(way: Way, ways: list[Option]) -> None:
+    [mine] = [one for one in ways if one.way is way]
+    if not mine.is_possible:
+        possible = ", ".join(one.way.value for one in ways if one.is_possible) or "none"
+        raise Refused(f"way {way} does not fit what was found: {mine.why}", f"possible: {possible}")
+
+
+def _note(case: Case, plan: Plan, ways: list[Option], found: Found) -> None:
+    case.note("application", name=case.application.name, way=plan.way.value)
+    told = "; ".join(f"{o.way}: {'possible' if o.is_possible else 'no'}, {o.eta_seconds:.0f} s, {o.why}" for o in ways)
+    case.event(f"way {plan.way} from {plan.backup.label}, because {found.told}. {told}. standby: {found.standby_told}")
+    if not any(True for _ in case.journal.of("plan")):
+        broke = probes.fault(case)
+        given_up = 0.0 if plan.target.at is None else max((now() - plan.target.at).total_seconds(), 0)
+        case.note(
+            "plan", backup=plan.backup.label, way=plan.way.value, why=found.told,
+            target=plan.target.model_dump(mode="json"), given_up_seconds=given_up,
+            age_seconds=plan.backup.summary()["age_seconds"], fault=rfc3339(broke) if broke else None,
+            bound_seconds=case.objectives.rpo.total_seconds() if not found.has_wal else 0.0,
+            ways=[o.model_dump(mode="json") for o in ways], rejected=[],
+        )  # fmt: skip
+    budget = case.document.budget("restore")
+    eta = next(o.eta_seconds for o in ways if o.way is plan.way) or 0
+    if timedelta(seconds=eta) > budget:
+        case.event(f"WARNING: it may take {eta:.0f} s, longer than the budget of {spell(budget)}")
+
+
+@step
+def agree(case: Case) -> None:
+    """A named person agreed to the plan of an incident, where the site asks for one; nothing has stopped yet.
+
+    Raises:
+        Refused: the person said no, or nobody answered in time.
+        DryRunEnded: a dry run ends here.
+    """
+    approvals.of_a_person(case)
+
+
+def of(case: Case) -> Plan:
+    """The plan that this run has chosen. Raises: Refused: none yet."""
+    recorded = case.recorded("database_plan.choose")
+    if recorded is None:
+        raise Refused(f"run {case.run_id} has no plan yet", "it is made by the diagnosis")
+    return Plan.model_validate(recorded["evidence"])

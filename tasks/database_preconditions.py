@@ -1,0 +1,54 @@
+"""What must hold before a database is broken, or brought back. Judged once."""
+
+from __future__ import annotations
+
+from runbooks.database_ways import Way
+from runbooks.errors import Refused
+from runbooks.model import now, rfc3339
+from runbooks.records import Impact
+from tasks import database_backups, database_server, database_state, preconditions
+from tasks.cases import Case
+from tasks.database_plan import options
+from tasks.steps import step
+
+
+@step
+def check(case: Case) -> None:
+    """The server is the pinned one, its repository holds backups of it, and a drill may begin.
+
+    Raises:
+        Refused: something does not hold; nothing was changed.
+    """
+    if case.is_drill and case.impact is not Impact.REAL:
+        raise Refused(
+            "a sandbox drill of database-corruption is not there",
+            "the daily restore test does the same on a scratch copy; or start it with --impact real",
+        )
+    _parameters_fit(case)
+    if case.is_drill:
+        preconditions.must_be_allowed(case)
+    with database_server.primary(case) as postgres:
+        database_state.must_be_pinned(postgres)
+        repository = database_backups.read(postgres)
+        database_backups.choose(repository, before=None, named=case.request.backup)
+        case.note("tools", postgresql=_version(postgres, "postgres"), pgbackrest=postgres.pgbackrest("version").text)
+        if case.is_drill and not postgres.answers():
+            raise Refused("PostgreSQL does not answer", "a drill begins in good order; is this an incident?")
+    if case.is_drill:
+        preconditions.must_be_green(case)
+
+
+def _parameters_fit(case: Case) -> None:
+    given = options(case)
+    if given.way is Way.TABLE:
+        raise Refused("bringing back one table is not there yet", "use way=point-in-time, or the printed runbook")
+    if case.is_drill and case.request.fault_at is not None:
+        raise Refused("--fault-at is for incidents: a drill breaks by itself what it may break", "leave it out")
+    if given.target_time is not None and given.target_time > now():
+        raise Refused(
+            f"target_time {rfc3339(given.target_time)} is in the future", f"it is {rfc3339(now())}; is the zone right?"
+        )
+
+
+def _version(postgres: database_server.Postgres, program: str) -> str:
+    return postgres.run([postgres.program(program), "--version"]).text.strip()

@@ -1,0 +1,305 @@
+"""Stops a database, sets its directory aside, restores it, recovers it to the target, and proves where it stopped."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from runbooks.database_ways import Way
+from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
+from runbooks.model import Instant, Model
+from tasks import database_fence, database_plan, database_salvage, database_server, database_tables
+from tasks.cases import Case
+from tasks.database_plan import Plan
+from tasks.database_server import Postgres
+from tasks.steps import step
+from tasks.waits import NotYet, wait_until
+
+STOPS_WITHIN = timedelta(seconds=60)
+SPARE = 1.1
+SET_ASIDE = """
+[ -e "$2" ] && exit 0
+[ -e "$1" ] || exit 0
+mv -T "$1" "$2"
+"""
+ROOM = 'df --output=avail --block-size=1 "$(dirname "$1")" | tail -n 1'
+CHANGED = 'cd "$1" && find . -type f ! -path "./pg_wal/*" -newermt "$2" -print0 | xargs -0 -r cp -p --parents -t "$3"'
+HISTORY = 'cat "$1/pg_wal/$(printf %08X "$2").history"'
+PERCENT = re.compile(r"\((\d+)[KMGB.\d]*, (\d+(?:\.\d+)?)%\)")
+IN_RECOVERY = (
+    "select pg_is_in_recovery(), coalesce(pg_last_wal_replay_lsn()::text, ''), now() - pg_postmaster_start_time()"
+)
+FINISHED = """select timeline_id, pg_current_wal_lsn(),
+    coalesce((pg_last_xact_replay_timestamp() at time zone 'UTC')::text, '') from pg_control_checkpoint()"""
+TOLD_EVERY_SECONDS = 5.0
+
+
+class Aside(Model):
+    """Where the old directory lies; null: there was nothing, or it was not needed."""
+
+    directory: str | None
+    wal: str | None
+
+
+class Restored(Model):
+    seconds: float
+    bytes: int
+
+
+class Recovered(Model):
+    """`reason`: why recovery stopped, in PostgreSQL's own words, from the history of the new timeline."""
+
+    timeline: int
+    forked_at: str
+    reason: str
+    last_commit_at: Instant | None
+
+
+@step
+def stop(case: Case) -> None:
+    """Nobody works in the data directory any more: neither postmaster nor backends.
+
+    Raises:
+        NotRecovered: something still works there after an immediate stop and a kill.
+    """
+    if database_plan.of(case).way is Way.TABLE:
+        return
+    with database_server.primary(case) as postgres:
+        ensure_stopped(case, postgres)
+
+
+def ensure_stopped(case: Case, postgres: Postgres) -> None:
+    """Fast first, so that all its WAL is archived; then immediate; then by force, the processes of this directory."""
+    tries: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("stop", lambda: postgres.service(postgres.server.stop, within=STOPS_WITHIN)),
+        ("stop at once", lambda: postgres.run([postgres.program("pg_ctl"), f"--pgdata={postgres.data}",
+                                              "--mode=immediate", "--wait", "stop"])),
+        ("kill", lambda: postgres.sh('[ -z "$*" ] || kill -KILL "$@"', *postgres.processes())),
+    )  # fmt: skip
+    for how, act in tries:
+        if not postgres.processes():
+            return
+        case.write(f"{how} PostgreSQL on {postgres.server.host}", host=postgres.server.host, data=postgres.data)
+        try:
+            act()
+        except RecoveryError as error:
+            case.event(f"{how}: {error.problem}")
+        if _is_dead(postgres):
+            return
+    raise NotRecovered(
+        f"processes {', '.join(postgres.processes())} still work in {postgres.data} on {postgres.server.host}",
+        "a process in state D waits for its disk; nothing was restored over a living server",
+    )
+
+
+def _is_dead(postgres: Postgres) -> bool:
+    end = time.monotonic() + 10
+    while postgres.processes():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def aside(case: Case, postgres: Postgres) -> str:
+    return f"{postgres.data}.{case.name('aside')}"
+
+
+@step
+def set_aside(case: Case) -> Aside:
+    """The old directory lies beside, whole; for a delta restore what that will change is copied there. Its WAL is kept.
+
+    Raises:
+        Refused: there is no room for a second copy; nothing was moved.
+    """
+    plan = database_plan.of(case)
+    if plan.way is Way.TABLE:
+        return Aside(directory=None, wal=None)
+    with database_server.primary(case) as postgres:
+        where = aside(case, postgres)
+        if plan.way is Way.DELTA:
+            case.write(f"copy what changes to {where}", host=postgres.server.host, directory=where)
+            database_salvage.keep(postgres, f"{postgres.data}/pg_wal", f"{where}/pg_wal")
+            postgres.sh(CHANGED, postgres.data, plan.backup.started_at.isoformat(), where, within=timedelta(hours=1))
+            return Aside(directory=where, wal=f"{where}/pg_wal")
+        _must_have_room(postgres, plan)
+        case.write(f"set {postgres.data} aside as {where}", host=postgres.server.host, directory=where)
+        postgres.sh(SET_ASIDE, postgres.data, where)
+        postgres.sh('mkdir -p "$1"', where)
+        return Aside(directory=where, wal=database_salvage.best(case, postgres, f"{where}/pg_wal"))
+
+
+def _must_have_room(postgres: Postgres, plan: Plan) -> None:
+    free = int(postgres.sh(ROOM, postgres.data))
+    needed = int(plan.backup.size_bytes * SPARE)
+    if free < needed:
+        raise Refused(
+            f"the disk of {postgres.data} on {postgres.server.host} has {free} bytes free; a copy needs {needed}",
+            "make room, or choose way=delta; the old directory is not deleted to make room",
+        )
+
+
+@step
+def restore(case: Case) -> Restored:
+    """The files of the chosen set are in place, with the settings to recover to the target; nothing has been replayed.
+
+    Raises:
+        NotRecovered: pgBackRest failed; the old directory lies beside.
+    """
+    plan = database_plan.of(case)
+    if plan.way is Way.TABLE:
+        return Restored(seconds=database_tables.bring_back(case, plan), bytes=plan.backup.size_bytes)
+    with database_server.primary(case) as postgres:
+        began = time.monotonic()
+        if plan.way is not Way.DELTA:
+            _clear_half(case, postgres)
+        arguments = arguments_of(plan)
+        case.write(f"restore {plan.backup.label}: {' '.join(arguments)}", host=postgres.server.host, data=postgres.data)
+        follow(case, postgres, arguments)
+        wal = Aside.model_validate((case.recorded("database_restore.set_aside") or {})["evidence"]).wal
+        if plan.salvages and wal is not None:
+            database_salvage.put_in(case, postgres, wal)
+        database_fence.write(case, postgres, f"{postgres.data}/pg_hba.conf")
+        seconds = round(time.monotonic() - began, 1)
+    case.event(f"restored {plan.backup.size_bytes} bytes in {seconds} s")
+    return Restored(seconds=seconds, bytes=plan.backup.size_bytes)
+
+
+def _clear_half(case: Case, postgres: Postgres) -> None:
+    """A killed attempt may have left half a restore. The original is aside, which proves that this is ours."""
+    postgres.sh('[ -d "$2" ] && rm -rf "$1" && mkdir -m 700 "$1"', postgres.data, aside(case, postgres))
+
+
+def arguments_of(plan: Plan) -> list[str]:
+    """Nothing is left to a default: set, target, what happens there, and the timeline that is followed."""
+    found = [f"--set={plan.backup.label}", "--log-level-console=detail"]
+    if plan.way is Way.DELTA:
+        found.append("--delta")
+    if plan.target.kind is None:
+        return [*found, "--type=default"]
+    found += [f"--type={plan.target.kind}", f"--target={plan.target.value}", "--target-action=promote"]
+    if plan.target.kind != "name":
+        found.append("--target-exclusive")
+    if plan.timeline is not None:
+        found.append(f"--target-timeline={plan.timeline}")
+    return found
+
+
+def follow(case: Case, postgres: Postgres, arguments: list[str]) -> None:
+    """pgBackRest to its end, with a line of progress every few seconds."""
+    told = time.monotonic()
+
+    def on_line(line: str) -> None:
+        nonlocal told
+        if (found := PERCENT.search(line)) and time.monotonic() - told > TOLD_EVERY_SECONDS:
+            told = time.monotonic()
+            case.event(f"restoring: {found[2]} %")
+
+    if "--delta" in arguments:
+        postgres.sh('[ -s "$1/PG_VERSION" ] || : >"$1/PG_VERSION"; rm -f "$1/postmaster.pid"', postgres.data)
+    done = postgres.pgbackrest(*arguments, "restore", within=case.within("restore"), on_line=on_line)
+    if done.exit_code != 0:
+        raise NotRecovered(
+            f"pgbackrest restore on {postgres.server.host} {done.how}: {done.said}",
+            "the old directory lies beside; is the repository there, and room on the disk?",
+        )
+
+
+@step
+def recover(case: Case) -> Recovered:
+    """The server has replayed the WAL, stopped where the plan says, and is a primary on a timeline of its own.
+
+    Raises:
+        NotRecovered: it died, did not come to its end in time, or stopped somewhere else.
+    """
+    plan = database_plan.of(case)
+    with database_server.primary(case) as postgres:
+        if plan.way is Way.TABLE:
+            case.clock("restored")
+            return Recovered(timeline=plan.timeline or 0, forked_at="", reason="the server was never stopped",
+                             last_commit_at=None)  # fmt: skip
+        if not postgres.answers():
+            case.write(f"start PostgreSQL on {postgres.server.host}", host=postgres.server.host)
+            started = postgres.service(postgres.server.start, within=case.within("restore"))
+            if started.exit_code != 0 and not postgres.processes():
+                raise _died(postgres, started.said)
+        timeline, lsn, commit = _finished(case, postgres)
+        reason = _reason(postgres, int(timeline))
+        must_have_stopped_there(plan, reason)
+        _forget_target(postgres)
+        found = Recovered(
+            timeline=int(timeline), forked_at=lsn, reason=reason,
+            last_commit_at=datetime.fromisoformat(commit).replace(tzinfo=UTC) if commit else None,
+        )  # fmt: skip
+    case.event(f"recovered to timeline {found.timeline}: {reason}; last commit {commit or 'unknown'} UTC")
+    case.clock("restored")
+    return found
+
+
+def _died(postgres: Postgres, said: str) -> NotRecovered:
+    return NotRecovered(
+        f"PostgreSQL on {postgres.server.host} ended in recovery: {said}",
+        'its log says why; "recovery ended before configured recovery target was reached": the WAL ends before it',
+    )
+
+
+def _finished(case: Case, postgres: Postgres) -> list[str]:
+    """What it says once it is a primary; `pg_ctl start` returns long before, at consistency."""
+    told = time.monotonic()
+
+    def look() -> list[str] | NotYet:
+        nonlocal told
+        if not postgres.processes():
+            raise _died(postgres, "the postmaster is gone")
+        try:
+            [[recovering, lsn, _]] = postgres.sql(IN_RECOVERY)
+        except Unavailable as error:
+            return NotYet(error.problem)
+        if recovering == "t":
+            if time.monotonic() - told > TOLD_EVERY_SECONDS:
+                told = time.monotonic()
+                case.event(f"recovering: replayed up to {lsn}")
+            return NotYet(f"in recovery, replayed up to {lsn}")
+        postgres.value("checkpoint; select 1")  # so that pg_control names the new timeline
+        return postgres.sql(FINISHED)[0]
+
+    return wait_until(
+        look, within=case.within("restore"), what=f"end of recovery on {postgres.server.host}",
+        otherwise=NotRecovered, hint="see its log; does restore_command find the WAL?",
+    )  # fmt: skip
+
+
+def _reason(postgres: Postgres, timeline: int) -> str:
+    """The last line of the new timeline's history: PostgreSQL writes there why it left the old one."""
+    text = postgres.sh(HISTORY, postgres.data, str(timeline)).strip()
+    return text.splitlines()[-1].split("\t", 2)[2]
+
+
+def must_have_stopped_there(plan: Plan, reason: str) -> None:
+    """Raises: NotRecovered: it stopped past the target, or before it."""
+    kind, value = plan.target.kind, plan.target.value
+    wanted = {
+        None: "no recovery target specified",
+        "xid": f"before transaction {value}",
+        "time": f"before {str(value)[:19]}",
+        "lsn": f"before LSN {value}",
+        "name": f'at restore point "{value}"',
+    }[kind]
+    # For a time the history names the first commit that was left out, which is at the target or behind it.
+    fits = reason.startswith("before ") if kind == "time" else reason == wanted
+    if not fits:
+        raise NotRecovered(
+            f"recovery stopped {reason!r}, the plan says {wanted!r}",
+            "clients are still kept out; the old directory lies beside",
+        )
+
+
+def _forget_target(postgres: Postgres) -> None:
+    """What is left behind would decide the next recovery, too."""
+    left = postgres.sql("select name from pg_file_settings where name like 'recovery_target%' "
+                        "or name = 'restore_command' group by name")  # fmt: skip
+    for [name] in left:
+        postgres.value(f"alter system reset {name}; select 1")
+    postgres.value("select pg_reload_conf()")

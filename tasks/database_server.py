@@ -1,0 +1,152 @@
+"""A PostgreSQL server on its host, through SSH, by the hands of the user that owns it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+from runbooks.errors import Refused, Unavailable
+from runbooks.hosts import Backups, Server
+from runbooks.site import Database
+from tasks import hosts
+from tasks.cases import Case
+from tasks.clients.ssh import Done, Shell
+from tasks.clients.ssh_following import OnLine
+
+SOON = timedelta(seconds=30)
+READ_WITHIN = timedelta(hours=1)
+BETWEEN = "\x1f"
+NOT_CONNECTED = 2
+PSQL = (
+    "--no-psqlrc",
+    "--quiet",
+    "--no-align",
+    "--tuples-only",
+    "--set=ON_ERROR_STOP=1",
+    f"--field-separator={BETWEEN}",
+)
+WORKING = """
+for p in /proc/[0-9]*; do
+    [ "$(cat "$p/comm" 2>/dev/null)" = postgres ] || continue
+    if grep -q '^State:.Z' "$p/status" 2>/dev/null; then continue; fi
+    if at=$(readlink "$p/cwd" 2>/dev/null) && [ -n "$at" ]; then
+        if [ "$at" = "$1" ]; then echo "${p#/proc/}"; fi
+        continue
+    fi
+    main=$p; parent=/proc/$(sed 's/.*) //' "$p/stat" 2>/dev/null | cut -d' ' -f2)
+    if [ "$(cat "$parent/comm" 2>/dev/null)" = postgres ]; then main=$parent; fi
+    told="$(tr '\\0' ' ' <"$main/cmdline" 2>/dev/null) "
+    case $told in *" $1 "*) echo "${p#/proc/}" ;; *" -D "*) ;; "postgres: "*) echo "${p#/proc/}" ;; esac
+done; true
+"""
+"""The processes that work in a folder. A zombie is dead; a pid in postmaster.pid may be a stranger's by now.
+
+Where we may not see the folder of a process (it has capabilities that we have not), its postmaster's arguments tell;
+an orphaned backend of which nothing tells counts as working there: what cannot be seen is not dead."""
+
+
+class Postgres:
+    """One server: the primary of a database, or one of its standbys."""
+
+    def __init__(self, shell: Shell, database: Database, server: Server, backups: Backups, stanza: str) -> None:
+        self.shell, self.database, self.server, self.backups, self.stanza = shell, database, server, backups, stanza
+
+    @property
+    def data(self) -> str:
+        return self.server.data
+
+    def run(self, argv: Sequence[str], *, within: timedelta = SOON, on_line: OnLine | None = None) -> Done:
+        return self.shell.run(argv, user=self.server.user, within=within, on_line=on_line)
+
+    def sh(self, script: str, *arguments: str, within: timedelta = SOON) -> str:
+        """What a script printed. Raises: Refused: it ended with another code than 0."""
+        done = self.run(["sh", "-euc", script, "sh", *arguments], within=within)
+        return done.must_succeed("see its message; nothing more was done there").text
+
+    def program(self, name: str) -> str:
+        return f"{self.server.programs}/{name}"
+
+    def sql(
+        self, statement: str, *, database: str | None = None, within: timedelta = SOON, **values: object
+    ) -> list[list[str]]:
+        """The rows of *statement*, asked over the socket; `:name` stands for a value.
+
+        Raises:
+            Unavailable: the server does not answer.
+            Refused: it says that the statement is wrong, or that what it reads is.
+        """
+        variables = [f"--set={name}={value}" for name, value in values.items()]
+        where = [f"--host={self.server.socket}", f"--port={self.server.port}", f"--username={self.server.user}"]
+        argv = [self.program("psql"), *PSQL, *variables, *where, f"--dbname={database or 'postgres'}"]
+        done = self.shell.run(argv, user=self.server.user, within=within, input=statement.encode())
+        if done.exit_code == NOT_CONNECTED:
+            raise Unavailable(f"PostgreSQL on {self.server.host}: {done.said}", "does it run? see its log")
+        text = done.must_succeed("see the server's log").text
+        return [line.split(BETWEEN) for line in text.splitlines()]
+
+    def value(self, statement: str, *, database: str | None = None) -> str:
+        return self.sql(statement, database=database)[0][0]
+
+    def answers(self) -> bool:
+        try:
+            return self.value("select 1") == "1"
+        except Unavailable:
+            return False
+
+    def processes(self) -> list[str]:
+        """Who works in the data directory: postmaster and backends."""
+        return self.sh(WORKING, self.data).split()
+
+    def service(self, command: Sequence[str], *, within: timedelta) -> Done:
+        """The site's own start or stop."""
+        return self.shell.run(command, user=self.server.service_user or self.server.user, within=within)
+
+    def pgbackrest(self, *arguments: str, within: timedelta = SOON, on_line: OnLine | None = None) -> Done:
+        """The configuration is always named: it is written into restore_command."""
+        argv = [self.backups.program, f"--config={self.backups.config}", f"--stanza={self.stanza}", *arguments]
+        return self.run(argv, within=within, on_line=on_line)
+
+
+def database_of(case: Case) -> Database:
+    """The database that the application's rows are in.
+
+    Raises:
+        Refused: it names none, or several, or the site file does not say how it is recovered.
+    """
+    names = list(dict.fromkeys(rows.database for rows in case.application.rows))
+    if len(names) != 1:
+        raise Refused(
+            f"{case.application.name} has {len(names)} databases: {', '.join(names) or 'none'}",
+            "name exactly one under applications.rows: one run recovers one database",
+        )
+    found = case.site.database(names[0])
+    missing = [n for n in ("server", "backups", "stanza", "system_identifier") if getattr(found, n) is None]
+    if missing:
+        raise Refused(
+            f"database {found.name} has no {', '.join(missing)} in the site file",
+            "without these it is only asked by SQL; see databases in production.toml, and dr site pin",
+        )
+    return found
+
+
+@contextmanager
+def primary(case: Case) -> Iterator[Postgres]:
+    """Raises: as `tasks.hosts.connect`."""
+    database = database_of(case)
+    assert database.server is not None
+    with _connected(case, database, database.server) as made:
+        yield made
+
+
+@contextmanager
+def standby(case: Case, server: Server) -> Iterator[Postgres]:
+    with _connected(case, database_of(case), server) as made:
+        yield made
+
+
+@contextmanager
+def _connected(case: Case, database: Database, server: Server) -> Iterator[Postgres]:
+    assert database.backups is not None
+    with hosts.connect(case.site, server.host) as shell:
+        yield Postgres(shell, database, server, database.backups, str(database.stanza))

@@ -1,0 +1,111 @@
+"""What is wrong with a database: files, pages, WAL, answers, standbys. Reads only."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from runbooks.errors import RecoveryError, Refused, Unavailable
+from runbooks.model import Model
+from tasks import database_server
+from tasks.cases import Case
+from tasks.database_server import Postgres
+from tasks.steps import step
+
+FILES = """
+[ -s "$1/global/pg_control" ] && [ -s "$1/PG_VERSION" ] && [ -d "$1/base" ] && echo files
+ls "$1/pg_wal" 2>/dev/null | grep -Eq '^[0-9A-F]{24}$' && echo wal
+true
+"""
+TIMELINE = re.compile(r"^Latest checkpoint's TimeLineID:\s*(\d+)$", re.MULTILINE)
+INVALID_PAGE = re.compile(r"invalid page in block \d+ of relation (\S+)|could not read block \d+ in file \"([^\"]+)\"")
+READ_WITHIN = timedelta(hours=1)
+TABLES = """select quote_ident(n.nspname) || '.' || quote_ident(c.relname) from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'm') and c.relpersistence = 'p'
+    and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') order by c.relpages desc"""
+
+
+class Found(Model):
+    has_files: bool
+    has_wal: bool
+    answers: bool
+    corrupt: tuple[str, ...]
+    timeline: int | None
+    standby_told: str
+
+    @property
+    def told(self) -> str:
+        if not self.has_files:
+            return "the data directory is lost or badly damaged"
+        if not self.has_wal:
+            return "pg_wal is empty"
+        if self.corrupt:
+            return f"pages of {', '.join(self.corrupt)} are corrupt"
+        return "it answers, and its pages can be read" if self.answers else "it does not answer, its files are there"
+
+
+@step
+def look(case: Case) -> Found:
+    """Looks at the files, the pages of every table, and the standbys. Reads only.
+
+    Raises:
+        Unavailable: the host does not answer.
+    """
+    with database_server.primary(case) as postgres:
+        seen = postgres.sh(FILES, postgres.data).split()
+        answers = postgres.answers()
+        control = postgres.run([postgres.program("pg_controldata"), postgres.data]).text
+        timeline = TIMELINE.search(control)
+        return Found(
+            has_files="files" in seen,
+            has_wal="wal" in seen,
+            answers=answers,
+            corrupt=_unreadable(postgres) if answers else _checksums(postgres) if "files" in seen else (),
+            timeline=int(timeline[1]) if timeline else None,
+            standby_told=_standbys(case),
+        )
+
+
+def _unreadable(postgres: Postgres) -> tuple[str, ...]:
+    """Tables that cannot be read to their end; checksum counters see only pages that somebody has read."""
+    name, found = postgres.database.database, []
+    for [table] in postgres.sql(TABLES, database=name):
+        try:
+            postgres.sql(f"copy (select * from {table}) to program 'cat >/dev/null'", database=name, within=READ_WITHIN)
+        except Refused as error:
+            if INVALID_PAGE.search(error.problem):
+                found.append(table)
+            elif "permission" not in error.problem:
+                raise
+    return tuple(found)
+
+
+def _checksums(postgres: Postgres) -> tuple[str, ...]:
+    """Files with wrong checksums, of a server that is down."""
+    if postgres.processes():
+        return ()
+    argv = [postgres.program("pg_checksums"), "--check", f"--pgdata={postgres.data}"]
+    said = postgres.run(argv, within=READ_WITHIN).stderr.decode(errors="replace")
+    return tuple(sorted(set(re.findall(r'checksum verification failed in file "([^"]+)"', said))))
+
+
+def _standbys(case: Case) -> str:
+    """What each standby is, and why it is not promoted."""
+    told = []
+    for server in database_server.database_of(case).standbys:
+        try:
+            with database_server.standby(case, server) as one:
+                lsn = one.value("select pg_last_wal_receive_lsn()") or "nothing"
+            told.append(f"{server.host} has received {lsn}")
+        except (Unavailable, RecoveryError) as error:
+            told.append(f"{server.host} does not answer ({error.problem[:80]})")
+    why = "not promoted: a wrong statement or a page damaged by WAL is there, too, and promoting moves the address"
+    return f"{'; '.join(told)}; {why}" if told else "there is none"
+
+
+def of(case: Case) -> Found:
+    """What this run has found. Raises: Refused: it has not looked yet."""
+    recorded = case.recorded("database_symptoms.look")
+    if recorded is None:
+        raise Refused(f"run {case.run_id} has not looked at the database yet", "the diagnosis does")
+    return Found.model_validate(recorded["evidence"])
