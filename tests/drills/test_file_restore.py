@@ -222,12 +222,11 @@ def test_killed_everywhere(files: FileStage) -> None:
     child, kills = files.start("killed", *INCIDENT), 0
     known: set[tuple[object, ...]] = set()
     while child.poll() is None:
-        found = {(e.kind, e.step, e.data.get("what")) for e in files.journal("killed") if e.kind in ("done", "write")}
-        if found - known:
+        if _written(files, "killed") - known:
             child.kill()
             while child.poll() is None:
                 pass
-            known, kills = known | found, kills + 1
+            known, kills = _written(files, "killed"), kills + 1
             child = files.resume("killed")
     report = files.report("killed")
     assert report.verdict is Verdict.LATE, files.reason("killed")
@@ -240,6 +239,11 @@ def test_killed_everywhere(files: FileStage) -> None:
     assert len([s for s in steps if s and not s.startswith("probes.ensure")]) == len(
         {s for s in steps if s and not s.startswith("probes.ensure")}
     )
+
+
+def _written(files: FileStage, run_id: str) -> set[tuple[object, ...]]:
+    """The steps that were done, and the writes that were begun."""
+    return {(e.kind, e.step, e.data.get("what")) for e in files.journal(run_id) if e.kind in ("done", "write")}
 
 
 def test_dry_run(files: FileStage) -> None:
