@@ -81,6 +81,7 @@ def _facts(run: Recorded, found: Sequence[ReportApplication], holder: Holder) ->
         ended=parts.ended(run.entries),
         holder=holder,
         has_written=parts.has_changed_target(run.entries),
+        step_failed=parts.has_failed(run.entries),
         service=_service(run),
         checks=tuple(c.status for a in found for c in a.checks),
         net_used=bool(parts.of(run.entries, "net")),

@@ -54,6 +54,12 @@ def ended(entries: Sequence[Entry]) -> Ended | None:
     return None if found is None else found.data["ended"]  # type: ignore[return-value]
 
 
+def has_failed(entries: Sequence[Entry]) -> bool:
+    """Did the last attempt end by an error, whatever had been checked before it?"""
+    found = end(entries)
+    return found is not None and found.data.get("reason") is not None
+
+
 def service(entries: Sequence[Entry]) -> Service:
     found = end(entries)
     return "unknown" if found is None else found.data["service"]  # type: ignore[return-value]

@@ -27,12 +27,13 @@ class Holder(StrEnum):
 
 
 class Facts(Model):
-    """What the journal says; `rto_met` and `rpo_met` null = unknown."""
+    """What the journal says; `rto_met` and `rpo_met` null = unknown. `step_failed`: a step of the flow raised."""
 
     mode: Mode
     ended: Ended | None
     holder: Holder
     has_written: bool
+    step_failed: bool
     service: Service
     checks: tuple[CheckStatus, ...]
     net_used: bool
@@ -58,7 +59,9 @@ def _is_refused(facts: Facts) -> bool:
 
 
 def _is_unproven(facts: Facts) -> bool:
-    return not is_green(facts.checks) or facts.service != "back" or (facts.net_used and facts.mode is Mode.DRILL)
+    """A step that failed leaves something unproven, also when it failed without a red check."""
+    net_used = facts.net_used and facts.mode is Mode.DRILL
+    return facts.step_failed or not is_green(facts.checks) or facts.service != "back" or net_used
 
 
 TABLE: tuple[tuple[Callable[[Facts], bool], Verdict], ...] = (

@@ -18,6 +18,7 @@ PERFECT: dict[str, Any] = {
     "ended": "finished",
     "holder": Holder.GONE,
     "has_written": True,
+    "step_failed": False,
     "service": "back",
     "checks": GREEN,
     "net_used": False,
@@ -30,6 +31,7 @@ ALL = [
         list(Mode),
         ENDED,
         list(Holder),
+        [True, False],
         [True, False],
         ["back", "down", "unknown"],
         CHECKS,
@@ -50,12 +52,13 @@ def test_passed_needs_everything() -> None:
         assert facts.ended is not None
         assert (facts.service, facts.checks, facts.rto_met, facts.rpo_met) == ("back", GREEN, True, True)
         assert not (facts.net_used and facts.mode is Mode.DRILL)
+        assert not facts.step_failed
 
 
 def test_late_is_recovered() -> None:
     """Late says that it is back and proven; only time or loss was missed, or is unknown."""
     for facts in (f for f in ALL if judge(f) is Verdict.LATE):
-        assert (facts.service, facts.checks) == ("back", GREEN)
+        assert (facts.service, facts.checks, facts.step_failed) == ("back", GREEN, False)
         assert not (facts.rto_met and facts.rpo_met)
 
 
@@ -90,6 +93,8 @@ def test_holder_of_a_run_with_an_end() -> None:
         ({"checks": CHECKS[3]}, "not_recovered"),
         ({"service": "down"}, "not_recovered"),
         ({"service": "unknown"}, "not_recovered"),
+        ({"step_failed": True}, "not_recovered"),
+        ({"step_failed": True, "rto_met": False}, "not_recovered"),
         ({"net_used": True}, "not_recovered"),
         ({"net_used": True, "mode": Mode.INCIDENT}, "passed"),
         ({"ended": "aborted"}, "aborted"),
