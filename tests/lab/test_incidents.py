@@ -152,41 +152,9 @@ def test_half_there(lab: TheLab, run_id: str) -> None:
         output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output[-4000:]
     report = is_back(lab, run_id)
-    assert report.plan["creates"] == ["Deployment/orders", "Service/orders"]
+    assert report.plan["creates"] in (["Deployment/orders", "Service/orders"], ["Service/orders", "Deployment/orders"])
     assert claims(lab) == before
     assert lab.get("namespace", "production")["metadata"]["uid"] == uid
     assert lab.get("-n", "production", "pod", "ledger-0")["metadata"]["uid"] == ledger
     assert lab.in_orders("cat /data/invoices/written-since.txt").strip() == run_id
     lab.in_orders("rm /data/invoices/written-since.txt")
-
-
-# -- Velero restarted -------------------------------------------------------------------------------------------------
-
-
-def test_velero_restarted_in_mid_restore(lab: TheLab, run_id: str) -> None:
-    """What the broken restore left is set aside, never restored over; the second one is proven."""
-    backed_up(lab)
-    lab.kubectl("delete", "namespace", "production", seconds=120)
-    with started(lab, *INCIDENT, "--run-id", run_id, "--no-server") as process:
-        wait_until_asked(lab, run_id)
-        approve(lab, run_id)
-        wait_until_restoring(lab, f"restore-{run_id}")
-        lab.kubectl(
-            "-n", "velero", "delete", "pod", "-l", "deploy=velero", "--grace-period=0", "--force", "--wait=false"
-        )
-        output, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, output[-4000:]
-    report = is_back(lab, run_id)
-    names = [r["metadata"]["name"] for r in lab.get("-n", "velero", "restores.velero.io")["items"]]
-    assert sorted(n for n in names if run_id in n) == [f"restore-{run_id}", f"restore-{run_id}-2"]
-    assert any("attempt 1" in f.problem for f in report.findings)
-
-
-def wait_until_restoring(lab: TheLab, name: str) -> None:
-    """From its first sign of life on it takes seconds."""
-    until = time.monotonic() + 120
-    while True:
-        found = lab.get("-n", "velero", "restores.velero.io")["items"]
-        if any(r["metadata"]["name"] == name and r.get("status", {}).get("phase") == "InProgress" for r in found):
-            return
-        assert time.monotonic() < until, f"{name} never was in progress"
