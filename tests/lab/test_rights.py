@@ -62,7 +62,10 @@ def whole_again(lab: TheLab) -> Iterator[None]:
 @pytest.mark.usefixtures("whole_again")
 @pytest.mark.parametrize(
     ("kind", "role", "says"),
-    [("clusterrole", "dr-runbooks-breaker", "delete namespaces"), ("role", "dr-runbooks-runner", "restores.velero.io")],
+    [
+        ("clusterrole", "dr-runbooks-breaker", "create persistentvolumeclaims"),
+        ("role", "dr-runbooks-runner", "restores.velero.io"),
+    ],
 )
 def test_role_taken_away(lab: TheLab, kind: str, role: str, says: str) -> None:
     """Refused before the break, as on the fake world, and the namespace is the one it was."""
