@@ -77,7 +77,10 @@ def serve() -> Iterator[Zygote]:
         yield Zygote(process)
     finally:
         process.kill()
-        process.communicate()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        process.wait()  # not for the end of its output: a child that a failed test left behind holds that open
 
 
 def _child(request: dict[str, Any]) -> NoReturn:

@@ -296,10 +296,3 @@ def test_application_is_red(drill: Stage) -> None:
     """A drill begins in good order."""
     drill.world.set(database_up=False)
     is_refused(drill, "orders is red")
-
-
-def test_incident_mode(drill: Stage) -> None:
-    """It is not automated yet: the printed runbook is named."""
-    child = drill.dr("run", SCENARIO, "--site", "lab", "--mode", "incident", "--yes", "--no-server", "--run-id", "inc")
-    assert child.wait() == REFUSED
-    assert "dr runbook namespace-deletion" in child.output

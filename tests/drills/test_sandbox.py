@@ -11,6 +11,7 @@ from runbooks.journal import Entry
 from runbooks.records import CheckStatus
 from runbooks.report_schema import Report
 from tests.drills.stage import SCENARIO, Stage
+from tests.fakes import seed
 from tests.zygote import Child
 
 BACK, NOT_RECOVERED, REFUSED = 0, 1, 3
@@ -64,6 +65,7 @@ def bad(report: Report) -> list[str]:
 
 def test_everything_in_order(drill: Stage) -> None:
     """It passes without an outage, says what isolated the copy, and leaves the original and nothing else."""
+    seed.back_up(drill.world, "orders-with-markers", drill.site.records)
     uid, before = drill.namespace_uid(), objects_of_the_original(drill)
     child = start(drill, "quiet")
     assert child.wait(90) == BACK, child.output[-4000:]

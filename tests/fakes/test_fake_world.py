@@ -32,6 +32,7 @@ RUNNER = {"Authorization": "Bearer token-of-runner"}
 def world() -> Iterator[World]:
     with fake_world.serve() as made:
         seed.everything(made)
+        made.set(rbac=False)  # what it answers is looked at here, not who may ask
         yield made
 
 
@@ -40,6 +41,7 @@ def steady() -> Iterator[World]:
     """For tests that leave no trace, or none that others mind."""
     with fake_world.serve() as made:
         seed.everything(made)
+        made.set(rbac=False)  # what it answers is looked at here, not who may ask
         yield made
 
 

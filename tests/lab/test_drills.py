@@ -18,7 +18,7 @@ import pytest
 
 from runbooks import documents
 from runbooks.model import now
-from runbooks.records import CheckStatus
+from runbooks.records import CheckStatus, RunKind
 from runbooks.report_schema import Report
 from tests.lab import secret_search
 from tests.lab.the_lab import DR, ROOT, TheLab
@@ -26,7 +26,8 @@ from tests.lab.the_lab import DR, ROOT, TheLab
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 SCENARIO = "namespace-deletion"
 NEW = ("run", SCENARIO, "--site", "lab", "--mode", "drill", "--impact", "real", "--yes")
-STEPS = [s for p in documents.load(SCENARIO).phases if p.name not in ("record", "clean_up") for s in p.steps]
+DOCUMENT = documents.load(SCENARIO)
+STEPS = [s for s in DOCUMENT.steps_of(RunKind.DRILL) if DOCUMENT.phase_of(s) not in ("record", "clean_up")]
 NUMBERS = itertools.count(1)
 
 
