@@ -41,11 +41,12 @@ def compare_objects(case: Case) -> Compared:
     for snapshot in after.namespaces:
         old = next(s for s in before.namespaces if s.namespace == snapshot.namespace)
         survives = incident_plans.survives(case, snapshot.namespace)
+        kept = survives or (case.is_drill and not case.is_broken())
         expected, like = _expected(case, backup, old)
         found = compare.objects(expected, snapshot.objects)
         note(case, f"objects of namespace {snapshot.namespace}", like, found)
-        known = compare.identities(old, snapshot, deleted=not survives)
-        same = "what survived is the same" if survives else "recreated, nothing left over"
+        known = compare.identities(old, snapshot, deleted=not kept)
+        same = "what survived is the same" if kept else "recreated, nothing left over"
         note(case, f"identities in namespace {snapshot.namespace}", same, known)
         case.checks([_listable(snapshot.namespace, old.unlistable, snapshot.unlistable)])
         total = _sum(total, found)

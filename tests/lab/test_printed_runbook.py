@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from runbooks.model import now
-from tests.lab.the_lab import ROOT, TheLab
+from tests.lab.the_lab import ROOT, TheLab, run
 from tests.runbooks.pages import Text
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -53,6 +53,9 @@ def typed(blocks: list[str]) -> str:
 
 def test_recovered_by_hand(lab: TheLab, tmp_path: Path) -> None:
     """The namespace is really deleted, the commands are cut from the page and typed, and the application is back."""
+    velero = [lab.env["VELERO"], f"--kubeconfig={lab.env['KUBECONFIG_A']}"]
+    fresh = f"by-hand-{now():%m%d-%H%M%S}"  # holds what is there now, not what other tests had made meanwhile
+    run([*velero, "backup", "create", fresh, "--from-schedule=orders-15m", "--wait"], seconds=120)
     files = lab.in_orders(FILES)
     old = lab.get("namespace", "production")["metadata"]["uid"]
     lab.kubectl("delete", "namespace", "production", "--wait=false")

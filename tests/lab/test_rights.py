@@ -48,7 +48,7 @@ def test_no_cluster_admin(lab: TheLab) -> None:
         ("delete", "backups.velero.io", "-n", "velero"),
         ("create", "deletebackuprequests.velero.io", "-n", "velero"),
         ("get", "secrets", "-n", "velero"),
-        ("create", "pods"),
+        ("create", "deployments.apps", "-n", "production"),
     ):
         assert lab.kubectl_answer(*runner, *wish) == "no", wish
 
