@@ -45,7 +45,7 @@ class Child:
 
     @property
     def output(self) -> str:
-        return self.log.read_text()
+        return self.log.read_text() if self.log.exists() else ""
 
 
 class Zygote:

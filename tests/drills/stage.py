@@ -102,7 +102,7 @@ def _wait_for_green(made: Stage, observer: Child) -> None:
     directory = made.site.site.observer
     assert directory is not None
     samples = directory.directory / "samples.jsonl"
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not samples.exists() or samples.read_text().count('"ok":true') < 3:
         assert observer.poll() is None, observer.output
         assert time.monotonic() < until, f"never green: {samples.read_text() if samples.exists() else observer.output}"
