@@ -131,6 +131,7 @@ def _serve_requests() -> None:
         elif (pid := os.fork()) == 0:
             _child(request)
         else:
+            ended.pop(pid, None)  # an earlier child may have had this number
             answer = pid
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
