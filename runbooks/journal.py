@@ -70,8 +70,13 @@ def read(path: Path) -> list[Entry]:
     Raises:
         Refused: an entry was altered or is missing.
     """
+    return parse(path.read_bytes(), path)
+
+
+def parse(text: bytes, path: Path) -> list[Entry]:
+    """The entries of a journal that lies at *path*, or will. Raises as `read`."""
     entries: list[Entry] = []
-    lines = path.read_bytes().split(b"\n")
+    lines = text.split(b"\n")
     for number, line in enumerate(lines):
         if not line:
             continue

@@ -20,11 +20,12 @@ from runbooks import documents
 from runbooks import site as sites
 from runbooks.documents import Document
 from runbooks.errors import NotRecovered, RecoveryError, Refused
-from runbooks.journal import Journal, Kind
+from runbooks.journal import Journal, Kind, parse
 from runbooks.model import Instant, Json, Model, now, rfc3339
 from runbooks.objectives import DEFAULTS, Objectives
 from runbooks.records import Check, CheckStatus, Consent, Finding, Impact, Mode, RunKind, Severity
 from runbooks.site import Application, Cluster, Region, Site
+from tasks import evidence
 from tasks.evidence import Mirror
 from tasks.leases import Renewal
 from tasks.software import software
@@ -273,7 +274,7 @@ def save(path: Path, text: str) -> None:
 
 
 def parameters_of(site: Site, run_id: str) -> Request | None:
-    """What an existing run was asked for, or None when there is no such run here or in the evidence store.
+    """What an existing run was asked for, or None when there is no such run here or in the evidence store. Reads only.
 
     Raises:
         Refused: the run id is not one, or the journal was altered.
@@ -284,10 +285,10 @@ def parameters_of(site: Site, run_id: str) -> Request | None:
             "1 to 40 of a-z, 0-9 and -, with a letter or digit at both ends: it becomes part of names in Kubernetes",
         )
     path = journal_path(site, run_id)
-    if not path.exists():
-        return None
-    for entry in Journal(path).of("opened"):
-        return Request.model_validate(entry.data["parameters"])
+    text = path.read_bytes() if path.exists() else evidence.journal_of(site, run_id)
+    for entry in parse(text or b"", path):
+        if entry.kind == "opened":
+            return Request.model_validate(entry.data["parameters"])
     return None
 
 

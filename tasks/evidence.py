@@ -95,24 +95,41 @@ class Mirror:
         self._wanted.set()
 
 
-def fetch(site: Site, run_id: str) -> None:
-    """A run that was begun on another host is here, too, as far as its evidence was copied. Never over what is here.
+def journal_of(site: Site, run_id: str) -> bytes | None:
+    """The journal as the store has it. A store that does not answer has none: then only this host knows the run."""
+    with contextlib.suppress(RecoveryError):
+        found = object_store.connect(site.evidence.store).get(f"runs/{run_id}/journal.jsonl")
+        return None if found is None else found.body
+    return None
 
-    A store that does not answer is no reason not to begin: then the run is only known if it is from this host.
+
+def fetch(site: Site, run_id: str) -> None:
+    """What another host has done of the run is here, too, as far as its evidence was copied.
+
+    A run of this host is replaced only by the one that went on from it elsewhere. A store that does not answer is no
+    reason not to begin.
     """
     directory = site.evidence.directory / run_id
-    if directory.exists():
+    stored = journal_of(site, run_id)
+    if stored is None or not _is_ahead(stored, directory / "journal.jsonl"):
         return
     with contextlib.suppress(RecoveryError):
         store = object_store.connect(site.evidence.store)
         found = {key: store.get(key) for key in store.list(f"runs/{run_id}/")}
-        if f"runs/{run_id}/journal.jsonl" not in found:
-            return
         draft = Path(tempfile.mkdtemp(prefix=f".{run_id}-", dir=_made(directory.parent)))
-        for key, stored in found.items():
-            if stored is not None:
-                (draft / key.rpartition("/")[2]).write_bytes(stored.body)
+        for key, one in found.items():
+            if one is not None:
+                (draft / key.rpartition("/")[2]).write_bytes(one.body)
+        if directory.exists():
+            directory.rename(Path(tempfile.mkdtemp(prefix=f".{run_id}-before-", dir=directory.parent)))
         draft.rename(directory)  # killed in between it leaves no half of a run behind
+
+
+def _is_ahead(stored: bytes, path: Path) -> bool:
+    """The store was asked first: a run that is being executed here is never behind its copy."""
+    here = path.read_bytes() if path.exists() else b""
+    whole = here[: here.rfind(b"\n") + 1]
+    return len(stored) > len(here) and stored.startswith(whole)
 
 
 def _made(directory: Path) -> Path:

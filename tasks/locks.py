@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import socket
+from datetime import datetime
 from pathlib import Path
 
 from runbooks.errors import RecoveryError, Refused, Unavailable
 from runbooks.model import Instant, Model, now
+from runbooks.site import Region, Site
 from tasks import leases, object_store
 from tasks.cases import Case
 from tasks.steps import every_attempt
@@ -28,9 +30,70 @@ class Held(Model):
     began: int | None
     at: Instant
 
+    @property
+    def is_here(self) -> bool:
+        return self.host == socket.gethostname()
 
-def key(case: Case) -> str:
-    return f"locks/{case.site.name}/{case.application.name}.json"
+    @property
+    def lives_here(self) -> bool:
+        return self.is_here and self.began is not None and self.began == _began(self.pid)
+
+    @property
+    def is_me(self) -> bool:
+        return self.lives_here and self.pid == os.getpid()
+
+
+def key(site: Site, application: str) -> str:
+    return f"locks/{site.name}/{application}.json"
+
+
+def must_be_alone(site: Site, application: str, run_id: str, *, take_over: bool) -> None:
+    """No other process executes this run, on whatever host. Reads only: a start that is refused leaves no trace.
+
+    A store that does not answer says nothing: `acquire` judges that.
+
+    Raises:
+        Refused: one does, or nobody knows and --take-over was not given.
+    """
+    try:
+        found = object_store.connect(site.evidence.store).get(key(site, application))
+    except RecoveryError:
+        return
+    if found is not None:
+        held = Held.model_validate_json(found.body)
+        _must_be_gone(site, application, held, run_id, take_over=take_over)
+
+
+def _must_be_gone(site: Site, application: str, held: Held, run_id: str, *, take_over: bool) -> None:
+    """The process that executed this run before has ended: on this host /proc says so, on another one its lease."""
+    if held.run_id != run_id or held.is_me or (held.is_here and not held.lives_here):
+        return
+    who, trace = f"process {held.pid} of host {held.host}", "this start wrote nothing"
+    if held.lives_here:
+        raise Refused(f"run {run_id} is being executed by {who}", f"wait for it, or end that process first; {trace}")
+    try:
+        renewed = _renewed_at(site.region(site.application(application).home), application, held)
+    except Unavailable as error:
+        if take_over:
+            return
+        raise Refused(
+            f"run {run_id} was last executed by {who}, and the cluster that knows whether it lives does not answer",
+            f"when that process is proven dead, add --take-over; {trace}",
+        ) from error
+    if renewed is not None and now() - renewed < leases.LASTS:
+        raise Refused(
+            f"run {run_id} is being executed by {who}: it renewed its lease at {renewed:%H:%M:%S} UTC",
+            f"wait for it, or end it there; if that host is dead, start again after "
+            f"{renewed + leases.LASTS:%H:%M:%S} UTC; {trace}",
+        )
+
+
+def _renewed_at(region: Region, application: str, held: Held) -> datetime | None:
+    """When a holder on another host said last that it lives. Raises: Unavailable: its cluster does not answer."""
+    if region.cluster is None:
+        return held.at
+    lease = leases.holder(region.cluster, application)
+    return lease.renewed_at if lease is not None and lease.run_id == held.run_id else None
 
 
 @every_attempt
@@ -100,15 +163,17 @@ def _may_take_over(case: Case, other: str, alive: str | None) -> None:
 def _hold_object(case: Case, alive: str | None) -> None:
     store = object_store.connect(case.site.evidence.store)
     mine = Held(run_id=case.run_id, host=socket.gethostname(), pid=os.getpid(), began=_began(os.getpid()), at=now())
-    found = store.get(key(case))
+    where = key(case.site, case.application.name)
+    found = store.get(where)
     try:
         if found is None:
-            store.put_if_absent(key(case), mine.model_dump_json().encode())
+            store.put_if_absent(where, mine.model_dump_json().encode())
             return
         held = Held.model_validate_json(found.body)
         if held.run_id not in (None, case.run_id):
             _may_take_over(case, str(held.run_id), _is_alive(held, alive, is_renewed=case.region.cluster is None))
-        store.put_if_match(key(case), mine.model_dump_json().encode(), found.etag)
+        _must_be_gone(case.site, case.application.name, held, case.run_id, take_over=case.attempt.take_over)
+        store.put_if_match(where, mine.model_dump_json().encode(), found.etag)
     except (Exists, Changed) as error:
         raise Refused(
             f"another run took the lock of {case.application.name} at the same moment",
@@ -122,16 +187,15 @@ def _is_alive(held: Held, lease: str | None, *, is_renewed: bool) -> str | None:
     Where the object stands for the lease, it is renewed as often; a holder on this host is asked for directly."""
     if held.run_id == lease:
         return "its lease is being renewed"
-    if held.host == socket.gethostname():
-        here = held.began is not None and held.began == _began(held.pid)
-        return f"its process {held.pid} runs on this host" if here else None
+    if held.is_here:
+        return f"its process {held.pid} runs on this host" if held.lives_here else None
     return "its lock is being renewed" if is_renewed and now() - held.at < leases.LASTS else None
 
 
 def _renew(case: Case) -> None:
     """Raises: Refused: another run holds it now; Unavailable: the store did not answer."""
-    store = object_store.connect(case.site.evidence.store)
-    found = store.get(key(case))
+    store, where = object_store.connect(case.site.evidence.store), key(case.site, case.application.name)
+    found = store.get(where)
     held = None if found is None else Held.model_validate_json(found.body)
     if found is None or held is None or held.run_id != case.run_id:
         raise Refused(
@@ -139,7 +203,7 @@ def _renew(case: Case) -> None:
             "another run took over; this one must not go on",
         )
     try:
-        store.put_if_match(key(case), held.model_copy(update={"at": now()}).model_dump_json().encode(), found.etag)
+        store.put_if_match(where, held.model_copy(update={"at": now()}).model_dump_json().encode(), found.etag)
     except Changed:
         return  # somebody wrote at the same moment: the next look tells who
 
@@ -157,9 +221,10 @@ def release(case: Case) -> None:
     if case.lease is not None:
         case.lease.end()
     store = object_store.connect(case.site.evidence.store)
-    found = store.get(key(case))
+    where = key(case.site, case.application.name)
+    found = store.get(where)
     if found is not None and Held.model_validate_json(found.body).run_id == case.run_id:
-        _give_up(store, key(case), found)
+        _give_up(store, where, found)
     if case.region.cluster is not None:
         leases.release(case.cluster, case.application.name, case.run_id)
 

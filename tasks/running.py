@@ -20,7 +20,7 @@ from runbooks.model import Json, spell
 from runbooks.records import Ended, Severity
 from runbooks.render import timeline
 from runbooks.report import Report
-from tasks import evidence, notify, probes
+from tasks import evidence, locks, notify, probes
 from tasks.cases import Attempt, Case, Request, hold, journal_path, opened, parameters_of, started
 from tasks.clients import artifacts
 from tasks.endings import Ending
@@ -52,9 +52,11 @@ def open(run_id: str, request: Request, attempt: Attempt, ending: Ending) -> Ite
             finished, or it was asked for with other parameters.
     """
     site = sites.load(request.site)
-    evidence.fetch(site, run_id)
     before = parameters_of(site, run_id)
     _must_be_same(run_id, before, request)
+    locks.must_be_alone(site, request.application, run_id, take_over=attempt.take_over)
+    if before is not None:
+        evidence.fetch(site, run_id)
     path = journal_path(site, run_id)
     handle = hold(path.parent)
     try:

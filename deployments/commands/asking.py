@@ -18,7 +18,6 @@ from runbooks.errors import Refused
 from runbooks.model import Json, duration
 from runbooks.records import Consent, Impact, Mode
 from runbooks.site import Site
-from tasks import evidence
 from tasks.cases import Request, new_run_id, parameters_of
 
 
@@ -94,7 +93,6 @@ def _known(run_id: str, site: str | None) -> tuple[Site, Request] | None:
         except Refused:
             return None
     loaded = sites.load(site)
-    evidence.fetch(loaded, run_id)
     before = parameters_of(loaded, run_id)
     return None if before is None else (loaded, before)
 

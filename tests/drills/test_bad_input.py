@@ -219,7 +219,7 @@ def test_same_run_started_twice(drill: Stage) -> None:
     drill.wait_for("twice", first, lambda e: e.kind == "intent" and e.step == "velero.restore")
     second = drill.resume("twice")
     assert second.wait() == REFUSED
-    assert "being executed by another process" in second.output
+    assert f"run twice is being executed by process {first.pid} of host" in second.output
     assert first.wait() == 0
     assert len(drill.report("twice").attempts) == 1
 
