@@ -106,15 +106,23 @@ class State(Model):
 
 
 class BackupState(Model):
-    """What a backup must hold: the observer's record made while it was taken; objects come from the backup itself.
+    """What a backup must hold: the observer's record of files and objects when it began and when it had ended.
 
     A file equal in `started` and `ended` must be equal after a restore; one that changed in between must match either.
+    An object equal in `objects_started` and `objects_ended` must be in the backup, like that.
     """
 
     backup: str
     uid: str
     started: tuple[FileManifest, ...]
     ended: tuple[FileManifest, ...]
+    objects_started: tuple[Snapshot, ...] = ()
+    objects_ended: tuple[Snapshot, ...] = ()
+
+    def objects(self, namespace: str) -> tuple[Snapshot, Snapshot] | None:
+        """At the backup's start and end; None when nobody recorded them."""
+        found = [s for s in (*self.objects_started, *self.objects_ended) if s.namespace == namespace]
+        return (found[0], found[1]) if len(found) == 2 else None
 
 
 class VolumeBackup(Model):

@@ -1,6 +1,6 @@
-"""Watches each cluster's backups: the files of the volumes are recorded while a backup is taken and when it ends.
+"""Watches each cluster's backups: objects and files are recorded when a backup begins and when it has ended.
 
-Velero reads the files some time in between. So a file that is equal in both records must be in the backup like that.
+Velero reads them some time in between. So what is equal in both records must be in the backup like that.
 """
 
 from __future__ import annotations
@@ -8,18 +8,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from runbooks.errors import RecoveryError
-from runbooks.records import BackupState, FileManifest
+from runbooks.errors import RecoveryError, Refused
+from runbooks.records import BackupState, FileManifest, Snapshot
 from runbooks.site import Application, Cluster, Files, Site
-from tasks import files
+from tasks import cluster_state, files
 from tasks.cases import save
 from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api
+from tasks.digests import key_of
 
 LOG = logging.getLogger("dr.observer")
 BACKUP = ("velero.io/v1", "Backup")
@@ -35,25 +37,32 @@ class _Followed:
     name: str
     uid: str
     files: tuple[Files, ...]
+    namespaces: tuple[str, ...]
     ended: threading.Event = field(default_factory=threading.Event)
 
 
 def parts(site: Site, where: Path, stop: threading.Event) -> list[tuple[str, Callable[[], None]]]:
-    """One part of the observer for each region in which an application has files."""
+    """One part of the observer for each region in which an application has namespaces."""
     found: list[tuple[str, Callable[[], None]]] = []
     for region in site.regions:
-        mine = tuple(a for a in site.applications if a.home == region.name and a.files)
+        mine = tuple(a for a in site.applications if a.home == region.name and a.namespaces)
         if mine and region.cluster is not None:
-            watch = _Watch(region.name, region.cluster, mine, where, stop)
+            watch = _Watch(site, region.name, region.cluster, mine, where, stop)
             found.append((f"backups of region {region.name}", watch.run))
     return found
 
 
 class _Watch:
     def __init__(
-        self, name: str, cluster: Cluster, applications: tuple[Application, ...], where: Path, stop: threading.Event
+        self,
+        site: Site,
+        name: str,
+        cluster: Cluster,
+        applications: tuple[Application, ...],
+        where: Path,
+        stop: threading.Event,
     ) -> None:
-        self._name, self._cluster, self._applications = name, cluster, applications
+        self._site, self._name, self._cluster, self._applications = site, name, cluster, applications
         self._where, self._stop = where, stop
         self._known: dict[str, _Followed | None] = {}
         self._has_looked = False
@@ -92,17 +101,19 @@ class _Watch:
 
     def _begin(self, backup: dict[str, Any], phase: str) -> _Followed | None:
         """Follow it, unless Velero may have read files before we looked: then nothing is known for sure."""
-        wanted = self._files(backup)
+        namespaces = self._namespaces(backup)
         is_early = phase in NOT_BEGUN or (self._has_looked and phase not in ENDED)
-        if not wanted or not is_early:
+        if not namespaces or not is_early:
             return None
-        followed = _Followed(backup["metadata"]["name"], str(backup["metadata"]["uid"]), wanted)
+        wanted = tuple(f for a in self._applications for f in a.files if f.namespace in namespaces)
+        followed = _Followed(backup["metadata"]["name"], str(backup["metadata"]["uid"]), wanted, namespaces)
         threading.Thread(target=self._follow, args=(followed,), name=followed.name, daemon=True).start()
         return followed
 
-    def _files(self, backup: dict[str, Any]) -> tuple[Files, ...]:
+    def _namespaces(self, backup: dict[str, Any]) -> tuple[str, ...]:
+        """Those of our applications that are in it."""
         included = set(backup.get("spec", {}).get("includedNamespaces") or ["*"])
-        return tuple(f for a in self._applications for f in a.files if included & {"*", f.namespace})
+        return tuple(n for a in self._applications for n in a.namespaces if included & {"*", n})
 
     def _forget(self, listed: set[str]) -> None:
         for uid in self._known.keys() - listed:
@@ -112,17 +123,39 @@ class _Watch:
 
     def _follow(self, backup: _Followed) -> None:
         try:
-            started = self._manifests(backup)
+            objects_started, started = self._recorded(backup)
             while not backup.ended.wait(POLL.total_seconds()):
                 if self._stop.is_set():
                     return
-            ended = self._manifests(backup)
+            objects_ended, ended = self._recorded(backup)
         except RecoveryError as error:
-            LOG.warning("backup %s: its files were not recorded: %s", backup.name, error.problem)
+            LOG.warning("backup %s: its state was not recorded: %s", backup.name, error.problem)
             return
-        state = BackupState(backup=backup.name, uid=backup.uid, started=started, ended=ended)
+        state = BackupState(
+            backup=backup.name, uid=backup.uid, started=started, ended=ended,
+            objects_started=objects_started, objects_ended=objects_ended,
+        )  # fmt: skip
         self._where.mkdir(parents=True, exist_ok=True)
         save(self._where / f"{backup.name}.json", state.model_dump_json())
+
+    def _recorded(self, backup: _Followed) -> tuple[tuple[Snapshot, ...], tuple[FileManifest, ...]]:
+        """Both at once: neither is to begin later for the other's sake."""
+        with ThreadPoolExecutor(1) as beside:
+            manifests = beside.submit(self._manifests, backup)
+            return self._snapshots_if_allowed(backup), manifests.result()
+
+    def _snapshots_if_allowed(self, backup: _Followed) -> tuple[Snapshot, ...]:
+        """An account that may only list files records files: a report then says that the objects are not compared."""
+        try:
+            return self._snapshots(backup)
+        except Refused as error:
+            LOG.warning("backup %s: its objects are not recorded: %s", backup.name, error.problem)
+            return ()
+
+    def _snapshots(self, backup: _Followed) -> tuple[Snapshot, ...]:
+        key = key_of(self._site)
+        with kubernetes.connect(self._cluster) as api:
+            return tuple(cluster_state.snapshot(api, namespace, key) for namespace in backup.namespaces)
 
     def _manifests(self, backup: _Followed) -> tuple[FileManifest, ...]:
         with kubernetes.connect(self._cluster) as api:

@@ -14,6 +14,7 @@ import re
 from typing import Any
 
 from runbooks.records import KubeObject
+from runbooks.site import Site
 from tasks import secrets
 from tasks.cases import Case
 from tasks.clients.kubernetes import Object
@@ -35,7 +36,11 @@ BUILT_IN = re.compile(r"v1|(?:[a-z]+|[a-z.]+\.k8s\.io)/v\d\w*")
 
 
 def hmac_key(case: Case) -> bytes:
-    return secrets.read(case.site.evidence.hmac_key).encode()
+    return key_of(case.site)
+
+
+def key_of(site: Site) -> bytes:
+    return secrets.read(site.evidence.hmac_key).encode()
 
 
 def digested(body: Object, key: bytes) -> Object:

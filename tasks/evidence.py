@@ -6,6 +6,7 @@ A store that is away delays nothing but a write intent, and that by 2 s once: af
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import tempfile
 import threading
@@ -110,8 +111,8 @@ def fetch(site: Site, run_id: str) -> None:
     reason not to begin.
     """
     directory = site.evidence.directory / run_id
-    stored = journal_of(site, run_id)
-    if stored is None or not _is_ahead(stored, directory / "journal.jsonl"):
+    path, stored = directory / "journal.jsonl", journal_of(site, run_id)
+    if _attempt(stored or b"") <= _attempt(path.read_bytes() if path.exists() else b""):
         return
     with contextlib.suppress(RecoveryError):
         store = object_store.connect(site.evidence.store)
@@ -125,11 +126,10 @@ def fetch(site: Site, run_id: str) -> None:
         draft.rename(directory)  # killed in between it leaves no half of a run behind
 
 
-def _is_ahead(stored: bytes, path: Path) -> bool:
-    """The store was asked first: a run that is being executed here is never behind its copy."""
-    here = path.read_bytes() if path.exists() else b""
-    whole = here[: here.rfind(b"\n") + 1]
-    return len(stored) > len(here) and stored.startswith(whole)
+def _attempt(journal: bytes) -> int:
+    """The last one in it. More in the store than here: another host went on, from what had been copied by then."""
+    lines = journal[: journal.rfind(b"\n") + 1].splitlines()
+    return int(json.loads(lines[-1])["attempt"]) if lines else 0
 
 
 def _made(directory: Path) -> Path:

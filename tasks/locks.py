@@ -122,7 +122,7 @@ def acquire(case: Case) -> None:
 
 def _store_answers(case: Case) -> bool:
     try:
-        object_store.connect(case.site.evidence.store).get(key(case))
+        object_store.connect(case.site.evidence.store).get(key(case.site, case.application.name))
     except RecoveryError as error:
         case.note("unknown", what=f"whether the evidence store knows of another run: {error.problem}")
         return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
+from runbooks import compare
+from runbooks.compare import Comparison
 from runbooks.errors import Refused
 from runbooks.model import Instant, Json, Model, now, rfc3339, spell
 from runbooks.records import Backup, BackupState, Impact, KubeObject, Severity, State
@@ -91,6 +93,39 @@ def observed(case: Case, backup: Backup) -> BackupState | None:
             "was this store added to the site file since? the next backup will have it",
         )
     return state
+
+
+def held(record: BackupRecord, namespace: str) -> Comparison | None:
+    """What the backup holds of a namespace against what the observer saw meanwhile; None when nobody recorded that.
+
+    Velero's Completed says nothing about it: a CustomResourceDefinition that came or went is enough to lose objects.
+    """
+    seen = record.state.objects(namespace) if record.state else None
+    if seen is None:
+        return None
+    mine = [o for o in record.objects if _namespace_of(o) == namespace]
+    return compare.held(seen[0].objects, seen[1].objects, mine)
+
+
+def must_hold_what_was_seen(case: Case, record: BackupRecord) -> None:
+    """A backup that lacks objects is a red finding. Raises: Refused: (drill) and a drill is not begun with it."""
+    found = [(n, held(record, n)) for n in case.application.namespaces]
+    lacking = [f"{n}: {d.where} (seen {d.expected}, held {d.observed})" for n, c in found if c for d in c.differences]
+    if not lacking:
+        return
+    problem = f"backup {record.backup.name} does not hold what the observer saw while it was taken: {lacking[0]}"
+    problem += f" and {len(lacking) - 1} more" if lacking[1:] else ""
+    hint = f"see its log for what Velero left out: velero backup logs {record.backup.name}; take another one"
+    if case.is_drill:
+        raise Refused(problem, hint)
+    case.finding("backup complete", case.application.name, Severity.RED, problem, hint)
+
+
+def _namespace_of(thing: KubeObject) -> str | None:
+    if thing.kind == "Namespace":
+        return thing.name
+    metadata = thing.body["metadata"]
+    return str(metadata.get("namespace")) if isinstance(metadata, dict) else None
 
 
 def note(case: Case, choice: Choice, record: BackupRecord, **more: Json) -> None:

@@ -14,7 +14,7 @@ from runbooks.errors import RecoveryError
 from runbooks.model import Instant, Model
 from runbooks.records import BackupState, Check, CheckStatus, KubeObject, Snapshot, State, StoreLoss
 from runbooks.site import Files
-from tasks import cluster_state, gate, incident_plans, probes
+from tasks import cluster_state, gate, incident_plans, plans, probes
 from tasks.cases import Case
 from tasks.clients import kubernetes
 from tasks.steps import step
@@ -48,9 +48,22 @@ def compare_objects(case: Case) -> Compared:
         known = compare.identities(old, snapshot, deleted=not kept)
         same = "what survived is the same" if kept else "recreated, nothing left over"
         note(case, f"identities in namespace {snapshot.namespace}", same, known)
+        if not survives:
+            _note_held(case, backup, snapshot.namespace)
         case.checks([_listable(snapshot.namespace, old.unlistable, snapshot.unlistable)])
         total = _sum(total, found)
     return total
+
+
+def _note_held(case: Case, backup: BackupRecord, namespace: str) -> None:
+    """After must equal backup, and the backup what was there: else what a backup lacks is missed by nobody."""
+    name = f"objects of namespace {namespace} in backup {backup.backup.name}"
+    found = plans.held(backup, namespace)
+    if found is None:
+        case.checks([], [f"{name}: not compared with the cluster, the observer did not record it"])
+        return
+    named = tuple(d.model_copy(update={"where": f"in the backup: {d.where}"}) for d in found.differences)
+    note(case, name, "as the observer saw them", found.model_copy(update={"differences": named}))
 
 
 def _expected(case: Case, backup: BackupRecord, before: Snapshot) -> tuple[list[KubeObject], str]:

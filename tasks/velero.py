@@ -47,7 +47,8 @@ def choose_backup(case: Case) -> Backup:
     Changes: one DownloadRequest.
 
     Raises:
-        Refused: Velero is not at work, no backup is usable, or (drill) nobody recorded what the backup must hold.
+        Refused: Velero is not at work, no backup is usable, or (drill) nobody recorded what the backup must
+            hold, or it lacks some of it.
         Unavailable: the object store did not hand out what is in the backup.
     """
     with kubernetes.connect(case.cluster) as api:
@@ -66,6 +67,7 @@ def choose_backup(case: Case) -> Backup:
         chosen_at=now(),
     )
     case.save("backup", record)
+    plans.must_hold_what_was_seen(case, record)
     plans.note(case, choice, record)
     return choice.backup
 
@@ -74,6 +76,7 @@ def _choose_for_incident(case: Case, api: Api) -> Backup:
     """The plan is made later, when it is compared with what is there."""
     chosen = incident_backups.choose(case, api)
     case.save("backup", chosen.record)
+    plans.must_hold_what_was_seen(case, chosen.record)
     case.save("choice", chosen.choice)
     return chosen.choice.backup
 

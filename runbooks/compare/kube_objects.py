@@ -22,6 +22,24 @@ def loss(before: Sequence[KubeObject], backup: Sequence[KubeObject]) -> Comparis
     return objects(before, backup)
 
 
+def held(started: Sequence[KubeObject], ended: Sequence[KubeObject], backup: Sequence[KubeObject]) -> Comparison:
+    """What was equal when the backup began and when it had ended must be in it, like that.
+
+    What came, went or changed in between may be in it in any form, or not; and Velero skips what is being deleted.
+    """
+    first, last, kept = Side(started).by_key, Side(ended).by_key, Side(backup).by_key
+    seen = _Objects(Side(started), Side(ended))
+    steady = {
+        k: o for k, o in first.items()
+        if k in last and o.uid == last[k].uid and not _is_going(o) and not any(seen.differences_at(k))
+    }  # fmt: skip
+    return objects([*steady.values(), *(o for k, o in kept.items() if k not in steady)], backup)
+
+
+def _is_going(thing: KubeObject) -> bool:
+    return kube.at(thing.body, "metadata", "deletionTimestamp") is not None
+
+
 class _Objects:
     def __init__(self, expected: Side, observed: Side) -> None:
         self.expected, self.observed = expected, observed
@@ -33,7 +51,7 @@ class _Objects:
         self.is_one_namespace = len({k.namespace for k in keys if k.namespace}) <= 1
 
     def comparison(self) -> Comparison:
-        found = [difference for key in self.keys for difference in self._at(key)]
+        found = [difference for key in self.keys for difference in self.differences_at(key)]
         return Comparison(
             differences=tuple(found),
             weakly_checked=tuple(sorted(self.weak)),
@@ -41,7 +59,7 @@ class _Objects:
             ignored=self.tally.ignored(),
         )
 
-    def _at(self, key: Key) -> Iterator[Difference]:
+    def differences_at(self, key: Key) -> Iterator[Difference]:
         expected, observed = self.expected.by_key.get(key), self.observed.by_key.get(key)
         label = self._label(key)
         reason = self._reason(expected, observed)

@@ -127,6 +127,15 @@ def _only_uncovered(drill: Stage) -> None:
     drill.world.set(backup_omits_claims=[])
 
 
+def _lacks_an_object(drill: Stage) -> None:
+    """As a real one does around a change of its definition: Completed, and no word about it."""
+    _no_backup(drill)
+    drill.world.set(backup_omits=["configmaps/orders"], backup_seconds=2.5)
+    seed.back_up(drill.world, "orders-lacking")
+    record = drill.site.records / "orders-lacking.json"
+    drill.world.wait(record.exists, "the observer's record of it", 30)
+
+
 def _location_away(drill: Stage) -> None:
     drill.world.set(location_phase="Unavailable")
     where = "/apis/velero.io/v1/namespaces/velero/backupstoragelocations/default"
@@ -153,6 +162,7 @@ def _no_manifest(drill: Stage) -> None:
         (_only_failed, "Failed"),
         (_only_expired, "expire"),
         (_only_uncovered, "invoices"),
+        (_lacks_an_object, "production: ConfigMap/orders (seen present, held missing)"),
         (_location_away, "Unavailable"),
         (_velero_down, "velero"),
         (_node_agent_gone, "node-agent"),

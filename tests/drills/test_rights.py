@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from runbooks.records import RunKind
+from runbooks.records import BackupState, RunKind
 from runbooks.site import Cluster
 from tasks import rights
 from tests.drills.stage import Stage, stage
@@ -165,7 +165,7 @@ def test_no_right_is_superfluous(forks: Zygote, tmp_path: Path) -> None:
 
 
 def test_observer_under_its_own_account(forks: Zygote, tmp_path: Path) -> None:
-    """It records the files of a backup with the rights of its role, and uses all of them."""
+    """It records the files of a backup with the rights of its role, and uses all of them; objects take the reader's."""
     with stage(forks, tmp_path) as drill:
         text = drill.site.file.read_text()
         text = text.replace(str(drill.world.runner_kubeconfig), str(drill.world.observer_kubeconfig))
@@ -178,6 +178,7 @@ def test_observer_under_its_own_account(forks: Zygote, tmp_path: Path) -> None:
         record = tmp_path / "second" / "backups" / "orders-watched.json"
         drill.world.wait(record.exists, "the observer's record of the backup", 30)
         assert unused(used(drill.world, "observer"), ("dr-runbooks-observer",)) == []
+        assert BackupState.model_validate_json(record.read_text()).objects("production") is None
 
 
 def test_site_check_names_what_is_missing(theatre: Stage) -> None:

@@ -25,6 +25,7 @@ class Settings:
     location_phase: str = "Available"
 
     backup_phase: str = "Completed"  # … or PartiallyFailed, Failed, InProgress (it hangs)
+    backup_omits: list[str] = field(default_factory=list)  # "configmaps/orders": silently left out
     backup_omits_claims: list[str] = field(default_factory=list)  # no volume backup for these
     backup_fails_claims: list[str] = field(default_factory=list)  # a volume backup that ends Failed
     lost_snapshots: list[str] = field(default_factory=list)  # claims whose data is gone from the bucket

@@ -115,6 +115,7 @@ def _wanted(core: Core, spec: Object, resource: Resource, obj: Object) -> bool:
         and velero_scope.has_resource(spec, resource.full)
         and velero_scope.has_labels(spec, obj)
         and labels_of(obj).get(EXCLUDED) != "true"
+        and f"{resource.full}/{obj['metadata']['name']}" not in core.settings.backup_omits
     )
 
 

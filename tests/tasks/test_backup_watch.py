@@ -74,6 +74,11 @@ def _asked(world: World) -> int:
     return sum(r.path == BACKUPS and r.method == "GET" and r.user == "runner" for r in world.requests())
 
 
+def _listed(world: World) -> int:
+    """How often the files of a volume have been listed so far."""
+    return sum(r.path.endswith("/exec") and r.status is not None for r in world.requests())
+
+
 def _looks(world: World) -> None:
     """Until the observer has looked once more."""
     known = _asked(world)
@@ -81,14 +86,13 @@ def _looks(world: World) -> None:
 
 
 def test_backup(world: World, site: FakeSite) -> None:
-    """The files of every volume as they were when it began and when it ended; a file that came in between is seen."""
+    """Objects and files as they were when it began and when it ended; a file that came in between is seen."""
     late = world.volume("production", "invoices") / "late.txt"
     with _watched(site):
         _looks(world)
+        known = _listed(world)
         created = _back_up(world, "watched")
-        until(lambda: _phase(world, "watched") == "InProgress")
-        _looks(world)
-        _looks(world)
+        until(lambda: _listed(world) >= known + len(STORES), 30)
         late.write_text("written while the backup was taken")
         state = until(lambda: _record(site, "watched"), 30)
     late.unlink()
@@ -96,6 +100,12 @@ def test_backup(world: World, site: FakeSite) -> None:
     assert [m.store for m in state.started] == [m.store for m in state.ended] == STORES
     assert set(state.ended[0].files) - set(state.started[0].files) == {"late.txt"}
     assert not any(name.startswith("markers/") for name in state.started[0].files)
+    seen = state.objects("production")
+    assert seen is not None
+    for snapshot in seen:
+        assert {"Namespace/production", "Deployment/orders", "ConfigMap/orders"} <= {o.label for o in snapshot.objects}
+    assert seed.VALUES["@DB_PASSWORD@"] not in state.model_dump_json()
+    assert "hmac:" in state.model_dump_json()
 
 
 def test_backup_that_had_begun(world: World, site: FakeSite) -> None:
