@@ -209,11 +209,15 @@ def _renew(case: Case) -> None:
 
 
 def _began(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot: pids are used again, this with it is not. None: none runs."""
+    """When a process started, in clock ticks since boot: pids are used again, this with it is not.
+
+    None: none runs. A zombie does not: it is dead, and only nobody has asked yet how it ended.
+    """
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
+    return None if state in "ZX" else int(fields[18])
 
 
 def release(case: Case) -> None:
