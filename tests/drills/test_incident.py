@@ -36,11 +36,19 @@ def gone(drill: Stage) -> None:
     wait_until_red(drill)
 
 
-def wait_until_red(drill: Stage) -> None:
+def samples(drill: Stage) -> list[str]:
     directory = drill.site.site.observer
     assert directory is not None
-    samples = directory.directory / "samples.jsonl"
-    drill.world.wait(lambda: '"ok":false' in samples.read_text().splitlines()[-1], "the observer sees red")
+    return (directory.directory / "samples.jsonl").read_text().splitlines()
+
+
+def wait_for_samples(drill: Stage, count: int) -> None:
+    before = len(samples(drill))
+    drill.world.wait(lambda: len(samples(drill)) >= before + count, f"{count} more samples")
+
+
+def wait_until_red(drill: Stage) -> None:
+    drill.world.wait(lambda: '"ok":false' in samples(drill)[-1], "the observer sees red")
 
 
 def delete(drill: Stage, *paths: str) -> None:
@@ -344,6 +352,7 @@ def restores(drill: Stage) -> list[str]:
 def test_first_backup_is_bad(drill: Stage) -> None:
     """Its volume data is missing in the bucket: the next older backup is taken, and the report says so."""
     seed.back_up(drill.world, "orders-second", drill.site.records)
+    wait_for_samples(drill, 2)  # the fault is told from the last green one, and must not lie before this backup
     gone(drill)
     drill.world.set(lost_snapshots=["invoices"])
     child = incident(drill, "next")

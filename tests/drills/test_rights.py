@@ -20,6 +20,7 @@ from tests.fakes.routes import parse
 from tests.zygote import Zygote
 
 REFUSED = 3
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/dr-runbooks/leases"
 OURS = tuple(rights.Role)
 OF_A_REAL_DRILL = rights.ROLES[RunKind.DRILL]
 WITH_DEFAULTS = Cluster(kubeconfig=None, uid="any", ca_sha256="any")
@@ -107,12 +108,19 @@ def test_right_taken_away(theatre: Stage, taken: Granted) -> None:
         assert child.wait() == REFUSED, child.output[-3000:]
     finally:
         write(theatre.world, whole)
+        let_go(theatre.world)
     last = child.output[child.output.index("REFUSED") :]
     assert taken.verb in last
     assert taken.resource in last
     assert "rbac.yaml" in last
     theatre.untouched(uid)
     assert theatre.report(run_id).verdict == "refused"
+
+
+def let_go(world: World) -> None:
+    """Without the right to patch its Lease a run cannot release it, and the next one would be refused for that."""
+    for lease in world.api("GET", LEASES)["items"]:
+        world.api("DELETE", f"{LEASES}/{lease['metadata']['name']}")
 
 
 def used(world: World, user: str) -> set[tuple[str, str, str, str]]:
