@@ -10,11 +10,14 @@ import httpx
 import pytest
 
 from tests.contract.conftest import Ground
+from tests.tasks.outside import until
 
 pytestmark = pytest.mark.slow
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 FORBIDDEN = 403
+KNOWN: dict[str, Any] = {"verbs": ["use"], "apiGroups": ["contract.example"], "resources": ["roles"]}
+"""A right of every role here: who has it is known to the API server, which learns of a role a moment after its POST."""
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +41,12 @@ class Somebody:
         self._paths = [f"{where}{kind.lower()}bindings/{self.name}", f"{where}{kind.lower()}s/{self.name}"]
         subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": self.name}
         ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": self.name}
-        role = {"metadata": {"name": self.name}, "rules": rules}
+        role = {"metadata": {"name": self.name}, "rules": [*rules, KNOWN]}
         binding = {"metadata": {"name": self.name}, "roleRef": ref, "subjects": [subject]}
         for path, body in zip(self._paths, (binding, role), strict=True):
             self._client.expect(201, "POST", path.rpartition("/")[0], body)
+        inside = {"namespace": namespace} if namespace else {}
+        until(lambda: self.may("use", "contract.example", "roles", **inside))
 
     def ask(self, method: str, path: str, **query: Any) -> httpx.Response:
         return self._client.ask_impersonating(self.name, method, path, **query)
