@@ -108,6 +108,7 @@ class Journal:
         self._lock = threading.RLock()
         self.entries = read(path) if path.exists() else []
         self.attempt = max((e.attempt for e in self.entries), default=0)
+        self.unsaved: str | None = None
         self._on_disk = (len(self.entries), sum(len(self._line(e)) for e in self.entries))
         if self.entries and path.stat().st_size == self._on_disk[1] - 1:
             self._on_disk = (len(self.entries) - 1, self._on_disk[1] - len(self._line(self.entries[-1])))
@@ -123,7 +124,9 @@ class Journal:
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             os.ftruncate(handle, size)
-            os.pwrite(handle, data, size)
+            written = 0
+            while written < len(data):  # a disk that is nearly full takes a part
+                written += os.pwrite(handle, data[written:], size + written)
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -142,7 +145,10 @@ class Journal:
         self.append("attempt", **data)
 
     def append(self, kind: Kind, *, phase: str | None = None, step: str | None = None, **data: Any) -> Entry:
-        """Write one entry and sync it to disk before returning it."""
+        """Write one entry and sync it to disk before returning it.
+
+        What the disk does not take stays in memory, `unsaved` says why, and it is written with the next entry.
+        """
         with self._lock:
             raw: dict[str, Any] = {
                 "seq": len(self.entries) + 1,
@@ -155,10 +161,30 @@ class Journal:
                 "prev": self.head,
             }
             entry = Entry.model_validate({**raw, "hash": digest(raw)})
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             self.entries.append(entry)
-            self._flush()
+            self.save()
             return entry
+
+    def save(self) -> None:
+        """The file is up to date, or `unsaved` says why not."""
+        with self._lock:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._flush()
+            except OSError as error:
+                self.unsaved = error.strerror or str(error)
+            else:
+                self.unsaved = None
+
+    def withdraw(self) -> None:
+        """The last entry was never written, and what it announced is not done."""
+        with self._lock:
+            self.entries.pop()
+
+    def content(self) -> bytes:
+        """Every entry, also those that the disk did not take."""
+        with self._lock:
+            return b"".join(self._line(e) for e in self.entries)
 
     def of(self, kind: Kind) -> Iterator[Entry]:
         return (e for e in list(self.entries) if e.kind == kind)

@@ -18,7 +18,9 @@ from runbooks.report_schema import Actor, Report, ReportApplication, ReportFindi
 from runbooks.report_timeline import timeline
 from runbooks.verdict import Facts, Holder, Verdict, judge
 
-__all__ = ["Holder", "Report", "build", "earlier", "save"]
+__all__ = ["UNWRITTEN", "Holder", "Report", "build", "earlier", "save"]
+UNWRITTEN = "evidence written"
+"""The finding of a run whose evidence directory did not take all of its evidence."""
 
 
 def build(directory: Path, earlier: Sequence[Report] = (), *, holder: Holder = Holder.ALIVE) -> Report:
@@ -49,7 +51,7 @@ def build(directory: Path, earlier: Sequence[Report] = (), *, holder: Holder = H
         verdict=verdict,
         ended=facts.ended,
         service=facts.service,
-        evidence_complete=verdict is Verdict.REFUSED or not evidence.of(directory).missing,
+        evidence_complete=verdict is Verdict.REFUSED or _is_complete(directory, run),
         unknown=parts.unique([*parts.texts(run.entries, "unknown", "what"), *_unknown(run, found)]),
         objectives=run.objectives,
         objectives_met=worst_met(found),
@@ -72,6 +74,11 @@ def build(directory: Path, earlier: Sequence[Report] = (), *, holder: Holder = H
         software=Software.model_validate(run.opened["software"]),
         actor=Actor.model_validate(run.opened["actor"]),
     )
+
+
+def _is_complete(directory: Path, run: Recorded) -> bool:
+    unwritten = any(d["check"] == UNWRITTEN for d in parts.data(run.entries, "finding"))
+    return not unwritten and not evidence.of(directory).missing
 
 
 def _facts(run: Recorded, found: Sequence[ReportApplication], holder: Holder) -> Facts:

@@ -12,7 +12,7 @@ import socket
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ from runbooks.journal import Journal, Kind, parse
 from runbooks.model import Instant, Json, Model, now, rfc3339
 from runbooks.objectives import DEFAULTS, Objectives
 from runbooks.records import Check, CheckStatus, Consent, Finding, Impact, Mode, RunKind, Severity
+from runbooks.report_schema import Report
 from runbooks.site import Application, Cluster, Region, Site
 from tasks import evidence
 from tasks.evidence import Mirror
@@ -33,6 +34,9 @@ from tasks.software import software
 LOG = logging.getLogger("dr")
 RUN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 M = TypeVar("M", bound=Model)
+RESERVE_BYTES = 4 * 1024 * 1024
+ROOM_BYTES = 256 * 1024
+FREE_THE_DISK = "free the disk or mend the rights; a run that leaves no evidence is not started"
 
 
 class Request(Model):
@@ -92,6 +96,9 @@ class Case:
         self.mirror = Mirror(site.evidence.store, journal, run_id)
         self.lease: Renewal | None = None
         self.failure: BaseException | None = None
+        self.report: Report | None = None
+        self.reserve = Reserve(self.directory)
+        self.kept: dict[str, str] = {}
         self.phase: str | None = None
         self.step: str | None = None
         self._phase_began: dict[str, float] = {}
@@ -124,19 +131,44 @@ class Case:
 
     def note(self, kind: Kind, **data: Any) -> None:
         self.journal.append(kind, phase=self.phase, **{"step": self.step, **data})
+        self._make_room()
         self.mirror.push()
+
+    def _make_room(self) -> None:
+        """A disk that is full does not end a recovery: the reserve is given up; when that, too, is used, memory."""
+        if self.journal.unsaved is not None:
+            LOG.error("the disk does not take the journal: %s", self.journal.unsaved)
+            self.reserve.release()
+            self.journal.save()
 
     def write(self, what: str, **target: Json) -> None:
         """Record that the world is about to be changed; the copy outside is waited for, 2 s at most.
 
         Raises:
-            Refused: another run has taken over; this one must not change anything more.
+            Refused: another run has taken over, and this one must not change anything more; or (drill) nothing is
+                broken yet, and the evidence cannot be written.
         """
         if self.lease is not None and self.lease.lost is not None:
             raise self.lease.lost
+        may_refuse = self.is_drill and not self.has_changed_target()
+        if may_refuse:
+            self._must_have_room()
         self.journal.append("write", phase=self.phase, step=self.step, what=what, target=target)
+        self._make_room()
+        if may_refuse and self.journal.unsaved is not None:
+            self.journal.withdraw()
+            raise self._without_evidence(self.journal.unsaved)
         LOG.info("%s", what)
         self.mirror.push_now(within=timedelta(seconds=2))
+
+    def _must_have_room(self) -> None:
+        try:
+            Reserve(self.directory, ".room", ROOM_BYTES).take().release()
+        except OSError as error:
+            raise self._without_evidence(error.strerror or str(error)) from error
+
+    def _without_evidence(self, why: str) -> Refused:
+        return Refused(f"evidence cannot be written to {self.directory}: {why}; nothing was changed", FREE_THE_DISK)
 
     def event(self, text: str) -> None:
         LOG.info("%s", text)
@@ -251,16 +283,61 @@ class Case:
         return f"{prefix}-{self.run_id}"
 
     def save(self, name: str, model: Model) -> None:
-        path = self.directory / f"{name}.json"
-        save(path, model.model_dump_json())
-        self.mirror.push(path)
+        """As `keep`."""
+        self.keep(f"{name}.json", model.model_dump_json())
+
+    def keep(self, name: str, text: str) -> None:
+        """The text is a file of the evidence; when the disk is full, it is in memory and in the store.
+
+        Raises:
+            Refused: (drill) it cannot be written, and nothing is broken yet.
+        """
+        self.kept[name] = text
+        self.mirror.push(name, text.encode())
+        try:
+            save(self.directory / name, text)
+        except OSError as error:
+            if self.is_drill and not self.has_changed_target():
+                raise self._without_evidence(error.strerror or str(error)) from error
+            self._save_at_last(name, text)
+
+    def _save_at_last(self, name: str, text: str) -> None:
+        self.reserve.release()
+        try:
+            save(self.directory / name, text)
+        except OSError as error:
+            self.event(f"{name} could not be written: {error.strerror}")
 
     def load(self, name: str, kind: type[M]) -> M:
         """Raises: Refused: this run has not recorded it."""
+        if f"{name}.json" in self.kept:
+            return kind.model_validate_json(self.kept[f"{name}.json"])
         path = self.directory / f"{name}.json"
         if not path.exists():
             raise Refused(f"{path} does not exist", "the run did not come so far; start a new one")
         return kind.model_validate_json(path.read_text())
+
+
+class Reserve:
+    """Room on the disk that is kept for what a run has to record when the disk is full."""
+
+    def __init__(self, directory: Path, name: str = ".reserve", size_bytes: int = RESERVE_BYTES) -> None:
+        self._path, self._size_bytes = directory / name, size_bytes
+
+    def take(self) -> Self:
+        """Raises: OSError: there is no such room; then nothing is taken."""
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.posix_fallocate(handle, 0, self._size_bytes)
+        except OSError:
+            self.release()
+            raise
+        finally:
+            os.close(handle)
+        return self
+
+    def release(self) -> None:
+        self._path.unlink(missing_ok=True)
 
 
 def save(path: Path, text: str) -> None:
@@ -304,7 +381,7 @@ def hold(directory: Path) -> int:
     except OSError as error:
         raise Refused(
             f"evidence cannot be written to {directory}: {error.strerror}",
-            "free the disk or mend the rights; a run that leaves no evidence is not started",
+            FREE_THE_DISK,
         ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

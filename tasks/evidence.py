@@ -31,17 +31,17 @@ class Mirror:
         self.prefix = f"runs/{run_id}"
         self._wanted = threading.Event()
         self._changed = threading.Condition()
-        self._files: deque[Path] = deque()
+        self._files: deque[tuple[str, bytes]] = deque()
         self._sent_seq = 0
         self._patient = True
         self._ended = False
         self._thread: threading.Thread | None = None
         self.problem: str | None = None
 
-    def push(self, file: Path | None = None) -> None:
-        """The journal has grown, or *file* is new: another host may have to go on with it. Returns at once."""
-        if file is not None:
-            self._files.append(file)
+    def push(self, name: str | None = None, content: bytes = b"") -> None:
+        """The journal has grown, or file *name* is new: another host may have to go on with it. Returns at once."""
+        if name is not None:
+            self._files.append((name, content))
         if self._thread is None:
             self._thread = threading.Thread(target=self._upload_forever, name="evidence", daemon=True)
             self._thread.start()
@@ -67,10 +67,11 @@ class Mirror:
         try:
             store = object_store.connect(self._bucket)
             while self._files:  # taken off only when it is there: a store that is away for a while gets it later
-                store.put(f"{self.prefix}/{self._files[0].name}", self._files[0].read_bytes())
+                name, content = self._files[0]
+                store.put(f"{self.prefix}/{name}", content)
                 self._files.popleft()
-            store.put(f"{self.prefix}/journal.jsonl", self._journal.path.read_bytes())
-        except (RecoveryError, OSError) as error:
+            store.put(f"{self.prefix}/journal.jsonl", self._journal.content())
+        except RecoveryError as error:
             self.problem = str(error)
             return
         self.problem = None
@@ -78,18 +79,6 @@ class Mirror:
             self._sent_seq = upto
             self._patient = True
             self._changed.notify_all()
-
-    def send_all(self, directory: Path) -> None:
-        """Send every file of the run.
-
-        Raises:
-            Unavailable: the store did not answer in time; the files stay here and are sent by the next run.
-            Refused: the store's rights do not allow it.
-        """
-        store = object_store.connect(self._bucket)
-        for path in sorted(directory.iterdir()):
-            if path.is_file() and not path.name.startswith("."):
-                store.put(f"{self.prefix}/{path.name}", path.read_bytes())
 
     def end(self) -> None:
         self._ended = True
@@ -102,6 +91,19 @@ def journal_of(site: Site, run_id: str) -> bytes | None:
         found = object_store.connect(site.evidence.store).get(f"runs/{run_id}/journal.jsonl")
         return None if found is None else found.body
     return None
+
+
+def send_all(site: Site, run_id: str, directory: Path) -> None:
+    """Every file of the run is in the store.
+
+    Raises:
+        Unavailable: the store did not answer in time; the files stay here, and are sent later.
+        Refused: the store's rights do not allow it.
+    """
+    store = object_store.connect(site.evidence.store)
+    for path in sorted(directory.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            store.put(f"runs/{run_id}/{path.name}", path.read_bytes())
 
 
 def fetch(site: Site, run_id: str) -> None:

@@ -11,7 +11,7 @@ from runbooks.model import now, spell
 from runbooks.outside import spans
 from runbooks.records import Check, Marker, Mode, Sample, Service, StoreLoss
 from tasks import lines, observer, questions, run_observer, store_losses
-from tasks.cases import Case, save
+from tasks.cases import Case
 from tasks.pod_questions import ask_pods
 from tasks.run_observer import end as end_observer
 from tasks.steps import every_attempt, step
@@ -130,7 +130,7 @@ def _visible(case: Case) -> datetime | NotYet:
 def save_window(case: Case) -> None:
     """The samples of this run lie with its evidence. Also when nobody looked: then they are empty."""
     since = min(fault(case) or _started(case), _started(case)) - CONTEXT
-    save(case.directory / "samples.jsonl", "".join(lines.line(s) for s in _samples(case, since)))
+    case.keep("samples.jsonl", "".join(lines.line(s) for s in _samples(case, since)))
 
 
 def service(case: Case) -> Service:

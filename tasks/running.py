@@ -8,27 +8,32 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
-from datetime import timedelta
 from types import FrameType
 
-from runbooks import outside
-from runbooks import report as reports
 from runbooks import site as sites
 from runbooks.errors import Aborted, DryRunEnded, RecoveryError, Refused
 from runbooks.journal import Journal
-from runbooks.model import Json, spell
+from runbooks.model import Json
 from runbooks.records import Ended, Severity
-from runbooks.render import timeline
 from runbooks.report import Report
-from tasks import evidence, locks, notify, probes
-from tasks.cases import Attempt, Case, Request, hold, journal_path, opened, parameters_of, started
-from tasks.clients import artifacts
+from tasks import evidence, locks, notify, probes, publishing
+from tasks.cases import (
+    FREE_THE_DISK,
+    Attempt,
+    Case,
+    Request,
+    Reserve,
+    hold,
+    journal_path,
+    opened,
+    parameters_of,
+    started,
+)
 from tasks.endings import Ending
 from tasks.software import versions
 
 LOG = logging.getLogger("dr")
-SENDING = timedelta(seconds=5)
-KEPT_HERE = "all of it is kept in the evidence directory; copy it when the store is back"
+LETTING_GO = ("probes.end_observer", "locks.release")
 DEFECT = "a defect of this software: report it"
 
 
@@ -64,19 +69,22 @@ def open(run_id: str, request: Request, attempt: Attempt, ending: Ending) -> Ite
         _must_be_unfinished(run_id, journal)
         case = Case(run_id, request, attempt, site, journal)
         _begin(case)
-        with _signals():
-            case.failure = failure = yield from _body(case)
-            end(case, failure, ending)
+        with _signals() as stop:
+            case.failure = failure = yield from _body(case, stop)
+            end(case, failure, ending, stop)
         if failure is not None and not isinstance(failure, RecoveryError):
             raise failure
     finally:
+        Reserve(path.parent).release()
         os.close(handle)
 
 
-def _body(case: Case) -> Generator[Case, None, BaseException | None]:
+def _body(case: Case, stop: Stop) -> Generator[Case, None, BaseException | None]:
     try:
         yield case
+        stop.may_interrupt = False
     except BaseException as error:  # noqa: BLE001 - the one place that must see all: no run ends unrecorded
+        stop.may_interrupt = False
         return error
     return None
 
@@ -87,7 +95,8 @@ def conclude(case: Case) -> Report:
     Raises:
         RunFailed: the verdict is neither passed nor late, and it was no dry run that went well.
     """
-    made = reports.Report.from_file(case.directory / "report.json")
+    made = case.report
+    assert made is not None, "a run that has ended has a report"
     if made.verdict not in ("passed", "late") and not isinstance(case.failure, DryRunEnded):
         raise RunFailed(made)
     return made
@@ -113,7 +122,13 @@ def _must_be_unfinished(run_id: str, journal: Journal) -> None:
 
 
 def _begin(case: Case) -> None:
+    """Raises: Refused: there is no room for the evidence, and this run has not changed anything yet."""
     is_new = not any(case.journal.of("opened"))
+    try:
+        case.reserve.take()
+    except OSError as error:
+        if not case.has_changed_target():
+            raise Refused(f"evidence cannot be written to {case.directory}: {error.strerror}", FREE_THE_DISK) from error
     case.journal.begin_attempt(**started(case))
     if is_new:
         case.note("opened", **opened(case))
@@ -123,43 +138,58 @@ def _begin(case: Case) -> None:
     notify.begin(case)
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """SIGTERM and ctrl-C end the run through its record, not around it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+class Stop:
+    """SIGTERM and ctrl-C end the run through its record, not around it: they cut a step off, never what records it."""
 
-    def stop(number: int, _: FrameType | None) -> None:
-        raise Aborted(
+    def __init__(self) -> None:
+        self.may_interrupt = True
+        self.asked: Aborted | None = None
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        self.asked = Aborted(
             f"stopped by {signal.Signals(number).name}",
             "what it has begun in other systems may run on; start again with the same run id to go on",
         )
+        if self.may_interrupt:
+            raise self.asked
 
+
+@contextlib.contextmanager
+def _signals() -> Iterator[Stop]:
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
     before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def end(case: Case, failure: BaseException | None, ending: Ending) -> None:
-    """Use the net when plan A failed, put things away, say how it ended, make the report."""
+def end(case: Case, failure: BaseException | None, ending: Ending, stop: Stop) -> None:
+    """Use the net when plan A failed, put things away, say how it ended, make the report.
+
+    A signal ends the step that it meets; then the run only lets go of what dies with it, and can be gone on with.
+    """
     ended = _how(case, failure)
     use_net = ending.net
     if use_net is not None and ended == "finished" and failure is not None and case.is_broken():
-        _tried(case, "net.use", lambda: use_net(case, str(failure)), Severity.RED)
+        _tried(case, stop, "net.use", lambda: use_net(case, str(failure)), Severity.RED)
     case.enter("record")
-    _tried(case, "probes.save_window", lambda: probes.save_window(case))
+    _tried(case, stop, "probes.save_window", lambda: probes.save_window(case))
     case.enter("clean_up")
     for name, act in ending.steps(case, ended, failure):
-        _tried(case, name, act)
-    if failure is not None and ended != "refused":
+        if stop.asked is None or name in LETTING_GO:
+            _tried(case, stop, name, act)
+    reason = stop.asked or failure
+    if reason is not None and ended != "refused":
         case.note("remaining", steps=list(case.document.remaining(case)))
-    _tried(case, "probes.save_window", lambda: probes.save_window(case))
-    case.note("ended", ended=ended, service=probes.service(case), reason=_reason(failure))
-    _publish(case)
+    _tried(case, stop, "probes.save_window", lambda: probes.save_window(case))
+    ended = "aborted" if stop.asked else ended
+    case.note("ended", ended=ended, service=probes.service(case), reason=_reason(reason))
+    publishing.publish(case)
 
 
 def _how(case: Case, failure: BaseException | None) -> Ended:
@@ -180,51 +210,22 @@ def _reason(failure: BaseException | None) -> Json:
     return {"error": type(failure).__name__, "problem": str(failure), "hint": DEFECT}
 
 
-def _tried(case: Case, name: str, act: Callable[[], object], severity: Severity = Severity.YELLOW) -> None:
+def _tried(case: Case, stop: Stop, name: str, act: Callable[[], object], severity: Severity = Severity.YELLOW) -> None:
     """One step of the end: what fails is recorded, a defect of ours too, and the next is done all the same."""
     case.step = name
     try:
+        stop.may_interrupt = True
         act()
+        stop.may_interrupt = False
     except RecoveryError as error:
+        stop.may_interrupt = False
         case.note("clean_up", step=name, status="failed", why=error.problem)
         case.finding(name, case.application.name, severity, error.problem, error.hint)
     except Exception as error:  # else the run would end without a word of how it ended
+        stop.may_interrupt = False
         LOG.exception("%s", name)
         case.note("clean_up", step=name, status="failed", why=repr(error))
         case.finding(name, case.application.name, Severity.RED, f"{name}: {error!r}", DEFECT)
     else:
         case.note("clean_up", step=name, status="done", why=None)
     case.step = None
-
-
-def _publish(case: Case) -> None:
-    """Report, result message, copy outside; the report is made last, so that it knows what could not be sent."""
-    earlier = reports.earlier(case.directory)
-    case.mirror.end()
-    if (problem := _sent(case)) is not None:
-        case.finding("evidence copied", case.site.evidence.store.url, Severity.YELLOW, problem, KEPT_HERE)
-    notify.result(case, reports.build(case.directory, earlier))
-    notify.end(case, within=timedelta(seconds=2))
-    made = reports.build(case.directory, earlier)
-    reports.save(made, case.directory)
-    if problem is None:
-        _sent(case)
-    picture = timeline.svg(made, outside.read(case.directory / "samples.jsonl"))
-    artifacts.show(case.run_id, page=(case.directory / "report.md").read_text(), picture=picture)
-
-
-def _sent(case: Case) -> str | None:
-    """Copy all that there is to the store; why it was not, or None. A store that hangs is not waited for."""
-    problems = [f"the evidence store did not take the evidence within {spell(SENDING)}"]
-
-    def send() -> None:
-        try:
-            case.mirror.send_all(case.directory)
-            problems.clear()
-        except RecoveryError as error:
-            problems[0] = error.problem
-
-    sender = threading.Thread(target=send, daemon=True)
-    sender.start()
-    sender.join(SENDING.total_seconds())
-    return problems[0] if problems else None
