@@ -12,7 +12,7 @@ import socket
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field
 
@@ -29,13 +29,12 @@ from runbooks.site import Application, Cluster, Region, Site
 from tasks import evidence
 from tasks.evidence import Mirror
 from tasks.leases import Renewal
+from tasks.reserve import ROOM_BYTES, Reserve
 from tasks.software import software
 
 LOG = logging.getLogger("dr")
 RUN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 M = TypeVar("M", bound=Model)
-RESERVE_BYTES = 4 * 1024 * 1024
-ROOM_BYTES = 256 * 1024
 FREE_THE_DISK = "free the disk or mend the rights; a run that leaves no evidence is not started"
 
 
@@ -93,8 +92,9 @@ class Case:
         self.document: Document = documents.load(request.scenario)
         self.journal = journal
         self.directory = journal.path.parent
-        self.mirror = Mirror(site.evidence.store, journal, run_id)
+        self.mirror = Mirror(site.evidence.store, journal, run_id, self.may_send)
         self.lease: Renewal | None = None
+        self.left_lock: str | None = None
         self.failure: BaseException | None = None
         self.report: Report | None = None
         self.reserve = Reserve(self.directory)
@@ -127,6 +127,10 @@ class Case:
             return entry.data
         raise Refused(f"run {self.run_id} has no plan", "it is made when a backup has been chosen")
 
+    def may_send(self) -> bool:
+        """Is the copy in the store ours to write? Another host may be executing this run, or have taken it over."""
+        return self.lease.is_held() if self.lease is not None else self.journal.attempt == 1
+
     # -- the journal ------------------------------------------------------------------------------------------------
 
     def note(self, kind: Kind, **data: Any) -> None:
@@ -148,8 +152,8 @@ class Case:
             Refused: another run has taken over, and this one must not change anything more; or (drill) nothing is
                 broken yet, and the evidence cannot be written.
         """
-        if self.lease is not None and self.lease.lost is not None:
-            raise self.lease.lost
+        if self.lease is not None:
+            self.lease.must_be_held()
         may_refuse = self.is_drill and not self.has_changed_target()
         if may_refuse:
             self._must_have_room()
@@ -316,28 +320,6 @@ class Case:
         if not path.exists():
             raise Refused(f"{path} does not exist", "the run did not come so far; start a new one")
         return kind.model_validate_json(path.read_text())
-
-
-class Reserve:
-    """Room on the disk that is kept for what a run has to record when the disk is full."""
-
-    def __init__(self, directory: Path, name: str = ".reserve", size_bytes: int = RESERVE_BYTES) -> None:
-        self._path, self._size_bytes = directory / name, size_bytes
-
-    def take(self) -> Self:
-        """Raises: OSError: there is no such room; then nothing is taken."""
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            os.posix_fallocate(handle, 0, self._size_bytes)
-        except OSError:
-            self.release()
-            raise
-        finally:
-            os.close(handle)
-        return self
-
-    def release(self) -> None:
-        self._path.unlink(missing_ok=True)
 
 
 def save(path: Path, text: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-from datetime import datetime
 from pathlib import Path
 
 from runbooks.errors import RecoveryError, Refused, Unavailable
@@ -47,53 +46,56 @@ def key(site: Site, application: str) -> str:
     return f"locks/{site.name}/{application}.json"
 
 
-def must_be_alone(site: Site, application: str, run_id: str, *, take_over: bool) -> None:
+def must_be_alone(site: Site, application: str, run_id: str, *, take_over: bool) -> str | None:
     """No other process executes this run, on whatever host. Reads only: a start that is refused leaves no trace.
 
-    A store that does not answer says nothing: `acquire` judges that.
+    Returns the version of the lock that a process of this run, now dead, has left. A store that does not answer says
+    nothing: `acquire` judges that.
 
     Raises:
         Refused: one does, or nobody knows and --take-over was not given.
     """
     try:
-        found = object_store.connect(site.evidence.store).get(key(site, application))
+        found = _found(site, application)
     except RecoveryError:
-        return
-    if found is not None:
-        held = Held.model_validate_json(found.body)
-        _must_be_gone(site, application, held, run_id, take_over=take_over)
+        return None
+    if found is None:
+        return None
+    held = Held.model_validate_json(found.body)
+    if held.run_id != run_id or held.is_me:
+        return None
+    _must_be_gone(site, application, held, found.etag, take_over=take_over)
+    return found.etag
 
 
-def _must_be_gone(site: Site, application: str, held: Held, run_id: str, *, take_over: bool) -> None:
-    """The process that executed this run before has ended: on this host /proc says so, on another one its lease."""
-    if held.run_id != run_id or held.is_me or (held.is_here and not held.lives_here):
-        return
+def _must_be_gone(site: Site, application: str, held: Held, version: str, *, take_over: bool) -> None:
+    """The process that executed this run before has ended: here /proc says so, elsewhere its lease is watched."""
     who, trace = f"process {held.pid} of host {held.host}", "this start wrote nothing"
     if held.lives_here:
-        raise Refused(f"run {run_id} is being executed by {who}", f"wait for it, or end that process first; {trace}")
+        problem = f"run {held.run_id} is being executed by {who}"
+        raise Refused(problem, f"wait for it, or end that process first; {trace}")
+    if held.is_here:
+        return
     try:
-        renewed = _renewed_at(site.region(site.application(application).home), application, held)
+        lives = _is_renewed(site.region(site.application(application).home), site, application, held, version)
     except Unavailable as error:
         if take_over:
             return
         raise Refused(
-            f"run {run_id} was last executed by {who}, and the cluster that knows whether it lives does not answer",
+            f"run {held.run_id} was last executed by {who}, and what knows whether it lives does not answer",
             f"when that process is proven dead, add --take-over; {trace}",
         ) from error
-    if renewed is not None and now() - renewed < leases.LASTS:
-        raise Refused(
-            f"run {run_id} is being executed by {who}: it renewed its lease at {renewed:%H:%M:%S} UTC",
-            f"wait for it, or end it there; if that host is dead, start again after "
-            f"{renewed + leases.LASTS:%H:%M:%S} UTC; {trace}",
-        )
+    if lives:
+        problem = f"run {held.run_id} is being executed by {who}: it renews its lease"
+        raise Refused(problem, f"wait for it, or end it there; {trace}")
 
 
-def _renewed_at(region: Region, application: str, held: Held) -> datetime | None:
-    """When a holder on another host said last that it lives. Raises: Unavailable: its cluster does not answer."""
+def _is_renewed(region: Region, site: Site, application: str, held: Held, version: str) -> bool:
+    """Does a holder on another host live? Raises: Unavailable: what would say so does not answer."""
     if region.cluster is None:
-        return held.at
+        return leases.is_moving(lambda: _version(site, application), version)
     lease = leases.holder(region.cluster, application)
-    return lease.renewed_at if lease is not None and lease.run_id == held.run_id else None
+    return lease is not None and lease.run_id == held.run_id and leases.is_renewed(region.cluster, application, lease)
 
 
 @every_attempt
@@ -110,19 +112,19 @@ def acquire(case: Case) -> None:
         return
     if case.region.cluster is None:
         _hold_object(case, None)
-        case.lease = leases.Renewal(lambda: _renew(case))
+        case.lease = leases.Renewal(lambda: _renew(case), lambda: None)
         return
-    if lease is not None and lease.run_id != case.run_id:
-        _may_take_over(case, lease.run_id, "its lease is being renewed" if lease.is_alive else None)
+    alive = _lease_is_alive(case, lease)
+    if lease is not None:
+        _may_take_over(case, lease.run_id, "its lease is being renewed" if alive else None)
     if case.is_drill or _store_answers(case):
-        _hold_object(case, _lease_is_alive(lease))
-    leases.take(case.cluster, name, case.run_id)
-    case.lease = leases.Renewal(lambda: leases.renew(case.cluster, name, case.run_id))
+        _hold_object(case, alive)
+    case.lease = leases.hold(case.cluster, name, case.run_id)
 
 
 def _store_answers(case: Case) -> bool:
     try:
-        object_store.connect(case.site.evidence.store).get(key(case.site, case.application.name))
+        _found(case.site, case.application.name)
     except RecoveryError as error:
         case.note("unknown", what=f"whether the evidence store knows of another run: {error.problem}")
         return False
@@ -142,8 +144,25 @@ def _lease(case: Case) -> leases.Holder | None:
         ) from error
 
 
-def _lease_is_alive(lease: leases.Holder | None) -> str | None:
-    return lease.run_id if lease is not None and lease.is_alive else None
+def _lease_is_alive(case: Case, lease: leases.Holder | None) -> str | None:
+    """The run whose process holds the lease. Where it makes a difference it is proven, and not told by its clock."""
+    if lease is None or (lease.run_id == case.run_id and case.left_lock is not None):
+        return None
+    if lease.run_id != case.run_id and not case.attempt.take_over:
+        return lease.run_id if lease.is_alive else None
+    if _died_here(case, lease.run_id):
+        return None
+    return lease.run_id if leases.is_renewed(case.cluster, case.application.name, lease) else None
+
+
+def _died_here(case: Case, run_id: str) -> bool:
+    """It ran on this host, and its process is gone."""
+    try:
+        found = _found(case.site, case.application.name)
+    except RecoveryError:
+        return False
+    held = None if found is None else Held.model_validate_json(found.body)
+    return held is not None and held.run_id == run_id and held.is_here and not held.lives_here
 
 
 def _may_take_over(case: Case, other: str, alive: str | None) -> None:
@@ -152,6 +171,8 @@ def _may_take_over(case: Case, other: str, alive: str | None) -> None:
             f"run {other} works on {case.application.name} ({alive})",
             f"wait for it, or end it: its report is at dr reports show {other}",
         )
+    if other == case.run_id:
+        return
     if not case.attempt.take_over:
         raise Refused(
             f"run {other} holds {case.application.name}; its process is gone, but it did not finish",
@@ -170,9 +191,8 @@ def _hold_object(case: Case, alive: str | None) -> None:
             store.put_if_absent(where, mine.model_dump_json().encode())
             return
         held = Held.model_validate_json(found.body)
-        if held.run_id not in (None, case.run_id):
-            _may_take_over(case, str(held.run_id), _is_alive(held, alive, is_renewed=case.region.cluster is None))
-        _must_be_gone(case.site, case.application.name, held, case.run_id, take_over=case.attempt.take_over)
+        if held.run_id is not None and not held.is_me:
+            _may_take_over(case, held.run_id, _is_alive(case, held, found.etag, alive))
         store.put_if_match(where, mine.model_dump_json().encode(), found.etag)
     except (Exists, Changed) as error:
         raise Refused(
@@ -181,7 +201,7 @@ def _hold_object(case: Case, alive: str | None) -> None:
         ) from error
 
 
-def _is_alive(held: Held, lease: str | None, *, is_renewed: bool) -> str | None:
+def _is_alive(case: Case, held: Held, version: str, lease: str | None) -> str | None:
     """What proves that the holder lives: its lease, or its process on this host. Nothing: it is dead.
 
     Where the object stands for the lease, it is renewed as often; a holder on this host is asked for directly."""
@@ -189,23 +209,44 @@ def _is_alive(held: Held, lease: str | None, *, is_renewed: bool) -> str | None:
         return "its lease is being renewed"
     if held.is_here:
         return f"its process {held.pid} runs on this host" if held.lives_here else None
-    return "its lock is being renewed" if is_renewed and now() - held.at < leases.LASTS else None
+    if held.run_id == case.run_id and case.left_lock is not None:
+        return None if version == case.left_lock else f"host {held.host} took it a moment ago"
+    if case.region.cluster is not None:
+        return None
+    if held.run_id != case.run_id and not case.attempt.take_over:
+        moves = now() - held.at < leases.LASTS
+    else:
+        moves = leases.is_moving(lambda: _version(case.site, case.application.name), version)
+    return "its lock is being renewed" if moves else None
+
+
+def _found(site: Site, application: str) -> Object | None:
+    return object_store.connect(site.evidence.store).get(key(site, application))
+
+
+def _version(site: Site, application: str) -> str | None:
+    found = _found(site, application)
+    return None if found is None else found.etag
 
 
 def _renew(case: Case) -> None:
-    """Raises: Refused: another run holds it now; Unavailable: the store did not answer."""
+    """Raises: Refused: another process holds it now; Unavailable: the store did not answer."""
     store, where = object_store.connect(case.site.evidence.store), key(case.site, case.application.name)
     found = store.get(where)
     held = None if found is None else Held.model_validate_json(found.body)
-    if found is None or held is None or held.run_id != case.run_id:
+    if found is None or held is None or not _is_mine(case, held):
         raise Refused(
             f"the lock of {case.application.name} is held by {held.run_id if held else 'nobody'} now",
-            "another run took over; this one must not go on",
+            "another process took over; this one must not go on",
         )
     try:
         store.put_if_match(where, held.model_copy(update={"at": now()}).model_dump_json().encode(), found.etag)
     except Changed:
         return  # somebody wrote at the same moment: the next look tells who
+
+
+def _is_mine(case: Case, held: Held) -> bool:
+    return held.run_id == case.run_id and held.is_me
 
 
 def _began(pid: int) -> int | None:
@@ -221,16 +262,15 @@ def _began(pid: int) -> int | None:
 
 
 def release(case: Case) -> None:
-    """Nobody holds the lock, unless another run has taken it over."""
-    if case.lease is not None:
-        case.lease.end()
-    store = object_store.connect(case.site.evidence.store)
-    where = key(case.site, case.application.name)
-    found = store.get(where)
-    if found is not None and Held.model_validate_json(found.body).run_id == case.run_id:
-        _give_up(store, where, found)
-    if case.region.cluster is not None:
-        leases.release(case.cluster, case.application.name, case.run_id)
+    """Nobody holds the lock, unless another process has taken it over."""
+    try:
+        if case.lease is not None:
+            case.lease.end()
+    finally:  # of the two each may be away
+        found = _found(case.site, case.application.name)
+        if found is not None and _is_mine(case, Held.model_validate_json(found.body)):
+            store = object_store.connect(case.site.evidence.store)
+            _give_up(store, key(case.site, case.application.name), found)
 
 
 def _give_up(store: Store, where: str, found: Object) -> None:

@@ -37,6 +37,7 @@ def publish(case: Case) -> None:
     case.report = made = reports.build(desk, earlier)
     reports.save(made, desk)
     if problem is None:
+        evidence.begin(case.directory)
         _sent(case, desk)
     picture = timeline.svg(made, outside.read(desk / "samples.jsonl"))
     artifacts.show(case.run_id, page=(desk / "report.md").read_text(), picture=picture)
@@ -83,9 +84,13 @@ def _sent(case: Case, desk: Path) -> str | None:
     problems = [f"the evidence store did not take the evidence within {spell(SENDING)}"]
 
     def send() -> None:
+        if not case.may_send():
+            problems[0] = "another process goes on with this run: the copy in the evidence store is its own"
+            return
         try:
             evidence.send_all(case.site, case.run_id, desk)
             problems.clear()
+            evidence.send_left_over(case.site, but=case.run_id)
         except RecoveryError as error:
             problems[0] = error.problem
 

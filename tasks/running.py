@@ -22,7 +22,6 @@ from tasks.cases import (
     Attempt,
     Case,
     Request,
-    Reserve,
     hold,
     journal_path,
     opened,
@@ -30,6 +29,7 @@ from tasks.cases import (
     started,
 )
 from tasks.endings import Ending
+from tasks.reserve import Reserve
 from tasks.software import versions
 
 LOG = logging.getLogger("dr")
@@ -59,7 +59,7 @@ def open(run_id: str, request: Request, attempt: Attempt, ending: Ending) -> Ite
     site = sites.load(request.site)
     before = parameters_of(site, run_id)
     _must_be_same(run_id, before, request)
-    locks.must_be_alone(site, request.application, run_id, take_over=attempt.take_over)
+    left_lock = locks.must_be_alone(site, request.application, run_id, take_over=attempt.take_over)
     if before is not None:
         evidence.fetch(site, run_id)
     path = journal_path(site, run_id)
@@ -68,6 +68,7 @@ def open(run_id: str, request: Request, attempt: Attempt, ending: Ending) -> Ite
         journal = Journal(path)
         _must_be_unfinished(run_id, journal)
         case = Case(run_id, request, attempt, site, journal)
+        case.left_lock = left_lock
         _begin(case)
         with _signals() as stop:
             case.failure = failure = yield from _body(case, stop)
@@ -124,6 +125,7 @@ def _must_be_unfinished(run_id: str, journal: Journal) -> None:
 def _begin(case: Case) -> None:
     """Raises: Refused: there is no room for the evidence, and this run has not changed anything yet."""
     is_new = not any(case.journal.of("opened"))
+    evidence.begin(case.directory)
     try:
         case.reserve.take()
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
-from time import monotonic
+from time import monotonic, process_time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -186,6 +186,6 @@ def test_hundred_thousand_markers(data: Path) -> None:
     (data / "markers" / "20260101T00.jsonl").write_text(lines)
     markers = volume.Markers(data)
     for _ in range(2):
-        begun = monotonic()
+        begun = process_time()  # not what other processes of a busy machine take
         assert len(markers.after(50_000)) == 49_999
-        assert monotonic() - begun < 1
+        assert process_time() - begun < 1

@@ -42,7 +42,8 @@ def runs(site: str | None) -> Iterator[Found]:
     for name, loaded in _sites(site):
         if loaded.evidence.directory.is_dir():
             for journal in sorted(loaded.evidence.directory.glob("*/journal.jsonl"), key=lambda p: p.stat().st_mtime):
-                yield Found(name, loaded, journal.parent)
+                if not journal.parent.name.startswith("."):  # laid beside, or half fetched
+                    yield Found(name, loaded, journal.parent)
 
 
 def _sites(site: str | None) -> Iterator[tuple[str, Site]]:

@@ -73,6 +73,20 @@ def rebuild(run_id: RunId, site: OptionalSite = None) -> None:
     typer.echo(f"{made.run_id}: {made.verdict}\nreport: {found.directory / 'report.json'}")
 
 
+@reports.command("send")
+def send(site: OptionalSite = None, json: AsJson = False) -> None:
+    """Send what could not be sent when a run ended to the evidence store.
+
+    Example: dr reports send --site lab
+    """
+    from tasks import evidence as copies
+
+    places = {found.name: found.site for found in finding.runs(site)}
+    show(
+        [{"run_id": run, "site": name} for name, one in places.items() for run in copies.send_left_over(one)], json=json
+    )
+
+
 @evidence.command("verify")
 def verify(
     run_id: Annotated[str | None, typer.Argument(metavar="RUN", help="Left out: all of them.")] = None,

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from runbooks.model import now
 from runbooks.report_schema import Report
 from tests.drills.stage import SCENARIO, Stage
 from tests.zygote import Child
 
 REFUSED = 3
-LEASE = "/apis/coordination.k8s.io/v1/namespaces/dr-runbooks/leases/orders"
 
 
 class SecondHost:
@@ -63,32 +60,27 @@ def holder_is_elsewhere(drill: Stage) -> None:
 
 def test_same_run_on_another_host(drill: Stage, second: SecondHost) -> None:
     """Refused by its process where that can be seen, by its lease where not; the first goes on undisturbed."""
-    drill.world.set(restore_seconds=8)
+    drill.world.set(restore_seconds=14)
     first = drill.start("twice")
     drill.wait_for("twice", first, lambda e: e.kind == "intent" and e.step == "velero.restore")
     second.is_refused("twice", f"run twice is being executed by process {first.pid} of host")
     holder_is_elsewhere(drill)
-    second.is_refused(
-        "twice", f"by process {first.pid} of host elsewhere: it renewed its lease at", "start again after"
-    )
+    second.is_refused("twice", f"by process {first.pid} of host elsewhere: it renews its lease")
     assert first.wait(90) == 0, first.output[-3000:]
     report = drill.report("twice")
     assert (report.verdict, len(report.attempts)) == ("passed", 1)
 
 
 def test_dead_on_another_host(drill: Stage, second: SecondHost) -> None:
-    """Nobody sees that it is dead before its lease ends; then the run goes on, and never again from the old state."""
+    """Dead is proven by watching its lease; then the run goes on, and never again from the old state."""
     child = drill.start("moved")
     drill.wait_for("moved", child, lambda e: e.kind == "done" and e.step == "disasters.delete_namespace")
     child.kill()
     child.wait()
     holder_is_elsewhere(drill)
-    second.is_refused("moved", "start again after")
     away = drill.world.fault("close", method="GET", path="/leases/", user="runner", times=None)
-    second.is_refused("moved", "the cluster that knows whether it lives does not answer", "add --take-over")
+    second.is_refused("moved", "what knows whether it lives does not answer", "add --take-over")
     drill.world.release(away)
-    long_ago = (now() - timedelta(minutes=1)).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    drill.world.patch(LEASE, {"spec": {"renewTime": long_ago}})
     resumed = second.resume("moved")
     assert resumed.wait(90) == 0, resumed.output[-3000:]
     report = Report.from_file(second.evidence / "moved" / "report.json")

@@ -21,7 +21,8 @@ def test_in_each_phase_in_turn(drill: Stage) -> None:
     drill.world.set(restore_seconds=1, backup_seconds=1, termination_seconds=1)
     child = drill.start("stopped")
     for number, step in enumerate(IN.values(), 1):
-        drill.wait_for("stopped", child, lambda e, s=step, n=number: _begun(e, s, n))  # type: ignore[misc]
+        kind = "write" if step == IN["break"] else "intent"
+        drill.wait_for("stopped", child, lambda e, k=kind, s=step, n=number: _is(e, k, s, n))  # type: ignore[misc]
         child.kill(signal.SIGTERM)
         assert child.wait(60) == (REFUSED if step == IN["prepare"] else ABORTED), child.output[-3000:]
         _is_let_go(drill)
@@ -39,8 +40,8 @@ def test_in_each_phase_in_turn(drill: Stage) -> None:
     assert drill.world.repeated_writes() == []
 
 
-def _begun(entry: Entry, step: str, attempt: int) -> bool:
-    return entry.kind == "intent" and entry.step == step and entry.attempt == attempt
+def _is(entry: Entry, kind: str, step: str, attempt: int) -> bool:
+    return (entry.kind, entry.step, entry.attempt) == (kind, step, attempt)
 
 
 def _is_let_go(drill: Stage) -> None:
