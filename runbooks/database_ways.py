@@ -64,6 +64,8 @@ class Target(Model):
     value: str | None = None
     at: Instant | None = None
     """When that was, as far as it is known: a backup must have ended before."""
+    told: str | None = None
+    """How the transaction was found."""
 
 
 class Option(Model):

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from runbooks.database_ways import Damage, Option, Options, Target, Way, postgres_time
-from runbooks.errors import RecoveryError, Refused
-from runbooks.model import Instant, Model, now, rfc3339, spell
-from tasks import approvals, database_backups, database_server, database_symptoms, probes
+from runbooks.database_ways import Damage, Option, Options, Target, Way
+from runbooks.errors import Refused
+from runbooks.model import Model, now, rfc3339, spell
+from tasks import (
+    approvals,
+    database_backups,
+    database_rows,
+    database_server,
+    database_symptoms,
+    database_targets,
+    probes,
+)
 from tasks.cases import Case
 from tasks.database_backups import BackupSet
 from tasks.database_server import Postgres
@@ -24,8 +32,6 @@ WAY_OF = {
     Damage.WRONG_DELETE: Way.POINT_IN_TIME,
 }
 """What the diagnosis is going to choose after each damage."""
-COMMITTED = "select pg_xact_commit_timestamp('{xid}'::xid)::timestamptz(6) at time zone 'UTC'"
-LAST_COMMIT = "select (timestamp at time zone 'UTC') from pg_last_committed_xact()"
 
 
 class Plan(Model):
@@ -79,12 +85,18 @@ def choose(case: Case) -> Plan:
     """
     given, found = options(case), database_symptoms.of(case)
     with database_server.primary(case) as postgres:
-        target = _target(case, postgres, given, found)
+        target = database_targets.find(case, postgres, given, found, _wrong_transaction(case))
         repository = database_backups.read(postgres)
         chosen = database_backups.choose(repository, before=target.at, named=case.request.backup)
+        if given.table is not None and found.answers:
+            database_rows.must_be_mergeable(postgres, given.table)
+            for told in database_rows.warnings(postgres, given.table):
+                case.event(f"WARNING: {told}")
     ways = _ways(found, target, chosen, given)
     way = given.way or _fitting(found, target)
     _must_be_possible(way, ways)
+    if way is Way.TABLE:
+        _must_be_one_transaction(target)
     plan = Plan(
         way=way, backup=chosen, target=target if way in (Way.POINT_IN_TIME, Way.TABLE) else Target(),
         timeline=found.timeline, table=given.table, salvages=way in (Way.FULL, Way.DELTA),
@@ -93,56 +105,10 @@ def choose(case: Case) -> Plan:
     return plan
 
 
-def _target(case: Case, postgres: Postgres, given: Options, found: Found) -> Target:
-    """What a person says, or the wrong transaction of this drill; its instant, where the database knows it."""
-    xid = given.target_xid or _wrong_transaction(case)
-    if given.restore_point is not None:
-        return Target(kind="name", value=given.restore_point, at=case.request.fault_at)
-    if given.target_lsn is not None:
-        return Target(kind="lsn", value=given.target_lsn, at=case.request.fault_at)
-    if given.target_time is not None:
-        _must_be_committed_after(postgres, given.target_time, found)
-        return Target(kind="time", value=postgres_time(given.target_time), at=given.target_time)
-    if xid is not None:
-        return Target(kind="xid", value=str(xid), at=_committed_at(case, postgres, xid, found))
-    return Target()
-
-
 def _wrong_transaction(case: Case) -> int | None:
     """The one by which this drill did its damage."""
     recorded = case.recorded("database_disasters.damage")
     return None if recorded is None else recorded["evidence"]["xid"]
-
-
-def _committed_at(case: Case, postgres: Postgres, xid: int, found: Found) -> Instant:
-    known = case.clock_of("fault") or case.request.fault_at
-    if found.answers:
-        try:
-            said = postgres.value(COMMITTED.format(xid=xid))
-        except RecoveryError:
-            said = ""
-        if said:
-            return datetime.fromisoformat(said).replace(tzinfo=UTC)
-    if known is None:
-        raise Refused(
-            f"when transaction {xid} committed is not known", "give --fault-at, a time shortly before it, as well"
-        )
-    return known
-
-
-def _must_be_committed_after(postgres: Postgres, at: Instant, found: Found) -> None:
-    """PostgreSQL ends itself when it comes to the end of the WAL before the target."""
-    if not found.answers:
-        return
-    try:
-        said = postgres.value(LAST_COMMIT)
-    except RecoveryError:
-        return  # track_commit_timestamp is off: then recovery itself tells
-    if said and datetime.fromisoformat(said).replace(tzinfo=UTC) < at:
-        raise Refused(
-            f"target_time {rfc3339(at)} is behind the last commit, {said} UTC",
-            "recovery would end before its target; to keep all there is, leave the target out",
-        )
 
 
 def _ways(found: Found, target: Target, chosen: BackupSet, given: Options) -> list[Option]:
@@ -174,6 +140,15 @@ def _fitting(found: Found, target: Target) -> Way:
         "nothing is wrong with the database: it answers, and every page of every table can be read",
         "if its data is wrong, say from when: --with target_time=…, target_xid=… or restore_point=…",
     )
+
+
+def _must_be_one_transaction(target: Target) -> None:
+    """Only then is it known what it did to the table, and what others have written since."""
+    if target.kind != "xid":
+        raise Refused(
+            f"way=table undoes one transaction; the target is {target.kind} {target.value}",
+            "name it: --with target_xid=…, or target_time=… of a moment shortly before it",
+        )
 
 
 def _must_be_possible(way: Way, ways: list[Option]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from runbooks.database_ways import Way
 from runbooks.errors import Refused
 from runbooks.model import now, rfc3339
 from runbooks.records import Impact
@@ -40,8 +39,6 @@ def check(case: Case) -> None:
 
 def _parameters_fit(case: Case) -> None:
     given = options(case)
-    if given.way is Way.TABLE:
-        raise Refused("bringing back one table is not there yet", "use way=point-in-time, or the printed runbook")
     if case.is_drill and case.request.fault_at is not None:
         raise Refused("--fault-at is for incidents: a drill breaks by itself what it may break", "leave it out")
     if given.target_time is not None and given.target_time > now():

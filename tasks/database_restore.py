@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,8 +11,10 @@ from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
 from runbooks.model import Instant, Model
 from tasks import database_fence, database_plan, database_salvage, database_server, database_tables
 from tasks.cases import Case
+from tasks.database_files import arguments_of, follow
 from tasks.database_plan import Plan
 from tasks.database_server import Postgres
+from tasks.database_tables import Returned
 from tasks.steps import step
 from tasks.waits import NotYet, wait_until
 
@@ -27,7 +28,6 @@ mv -T "$1" "$2"
 ROOM = 'df --output=avail --block-size=1 "$(dirname "$1")" | tail -n 1'
 CHANGED = 'cd "$1" && find . -type f ! -path "./pg_wal/*" -newermt "$2" -print0 | xargs -0 -r cp -p --parents -t "$3"'
 HISTORY = 'cat "$1/pg_wal/$(printf %08X "$2").history"'
-PERCENT = re.compile(r"\((\d+)[KMGB.\d]*, (\d+(?:\.\d+)?)%\)")
 IN_RECOVERY = (
     "select pg_is_in_recovery(), coalesce(pg_last_wal_replay_lsn()::text, ''), now() - pg_postmaster_start_time()"
 )
@@ -44,8 +44,11 @@ class Aside(Model):
 
 
 class Restored(Model):
+    """`returned`: of one table, what was done to its rows."""
+
     seconds: float
     bytes: int
+    returned: Returned | None = None
 
 
 class Recovered(Model):
@@ -149,9 +152,10 @@ def restore(case: Case) -> Restored:
         NotRecovered: pgBackRest failed; the old directory lies beside.
     """
     plan = database_plan.of(case)
-    if plan.way is Way.TABLE:
-        return Restored(seconds=database_tables.bring_back(case, plan), bytes=plan.backup.size_bytes)
     with database_server.primary(case) as postgres:
+        if plan.way is Way.TABLE:
+            returned = database_tables.bring_back(case, postgres, plan)
+            return Restored(seconds=returned.seconds, bytes=plan.backup.size_bytes, returned=returned)
         began = time.monotonic()
         if plan.way is not Way.DELTA:
             _clear_half(case, postgres)
@@ -170,41 +174,6 @@ def restore(case: Case) -> Restored:
 def _clear_half(case: Case, postgres: Postgres) -> None:
     """A killed attempt may have left half a restore. The original is aside, which proves that this is ours."""
     postgres.sh('[ -d "$2" ] && rm -rf "$1" && mkdir -m 700 "$1"', postgres.data, aside(case, postgres))
-
-
-def arguments_of(plan: Plan) -> list[str]:
-    """Nothing is left to a default: set, target, what happens there, and the timeline that is followed."""
-    found = [f"--set={plan.backup.label}", "--log-level-console=detail"]
-    if plan.way is Way.DELTA:
-        found.append("--delta")
-    if plan.target.kind is None:
-        return [*found, "--type=default"]
-    found += [f"--type={plan.target.kind}", f"--target={plan.target.value}", "--target-action=promote"]
-    if plan.target.kind != "name":
-        found.append("--target-exclusive")
-    if plan.timeline is not None:
-        found.append(f"--target-timeline={plan.timeline}")
-    return found
-
-
-def follow(case: Case, postgres: Postgres, arguments: list[str]) -> None:
-    """pgBackRest to its end, with a line of progress every few seconds."""
-    told = time.monotonic()
-
-    def on_line(line: str) -> None:
-        nonlocal told
-        if (found := PERCENT.search(line)) and time.monotonic() - told > TOLD_EVERY_SECONDS:
-            told = time.monotonic()
-            case.event(f"restoring: {found[2]} %")
-
-    if "--delta" in arguments:
-        postgres.sh('[ -s "$1/PG_VERSION" ] || : >"$1/PG_VERSION"; rm -f "$1/postmaster.pid"', postgres.data)
-    done = postgres.pgbackrest(*arguments, "restore", within=case.within("restore"), on_line=on_line)
-    if done.exit_code != 0:
-        raise NotRecovered(
-            f"pgbackrest restore on {postgres.server.host} {done.how}: {done.said}",
-            "the old directory lies beside; is the repository there, and room on the disk?",
-        )
 
 
 @step

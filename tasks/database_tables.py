@@ -1,4 +1,9 @@
-"""One table is wrong: a copy of the database is recovered beside, on a socket of its own, and its rows come back."""
+"""One table is wrong: what the wrong transaction did to it is undone row by row, with the service up.
+
+A copy beside is recovered twice: to just before that transaction, and to just behind it. Nothing else was committed in
+between, so what differs is exactly what it did. A row that is still as it left it becomes as it was before; a row that
+somebody has written since stays as it is, and is told.
+"""
 
 from __future__ import annotations
 
@@ -6,121 +11,159 @@ import time
 from datetime import timedelta
 
 from runbooks.errors import NotRecovered, Refused
-from tasks import database_server
+from runbooks.model import Model
+from runbooks.records import Severity
+from tasks import database_copies, database_rows
 from tasks.cases import Case
+from tasks.database_copies import Copy
+from tasks.database_files import arguments_of, follow
 from tasks.database_plan import Plan
 from tasks.database_server import Postgres
-from tasks.waits import NotYet, wait_until
 
-COPY_WITHIN = timedelta(hours=1)
-MINUTE = timedelta(minutes=1)
-COLUMNS = """select quote_ident(attname) from pg_attribute
-    where attrelid = :'table'::regclass and attnum > 0 and not attisdropped and attgenerated = '' order by attnum"""
-KEY = """select quote_ident(a.attname) from pg_index i join pg_attribute a on a.attrelid = i.indrelid
-    and a.attnum = any(i.indkey) where i.indrelid = :'table'::regclass and i.indisprimary"""
-PIPE = """
-set -o pipefail
-{ cat "$5"; "$1" -XqAt -h "$2" -p "$3" -d "$4" -c "copy $6 to stdout" ; printf '%s\\n' '\\.'; cat "$7"; } \
-    | "$1" -XqAt -v ON_ERROR_STOP=1 -h "$8" -p "$9" -d "$4"
+MERGE_WITHIN = timedelta(hours=1)
+TOLD = 20
+EXPORT = "copy (select {columns} from {table}) to '{file}'"
+MERGE = """
+begin;
+create temp table dr_was as select {columns} from {table} with no data;
+create temp table dr_wrong as select {columns} from {table} with no data;
+copy dr_was from '{was}';
+copy dr_wrong from '{wrong}';
+create index on dr_was ({key});
+create index on dr_wrong ({key});
+analyze dr_was;
+analyze dr_wrong;
+create temp table dr_undo as
+    select {key}, was, wrong, live, case
+        when live is not distinct from was then 'is so already'
+        when live is distinct from wrong then 'stays'
+        when was is null then 'removed'
+        when wrong is null then 'inserted'
+        else 'updated' end as act
+    from (select {key}, row({columns})::text as was from dr_was) w
+    full join (select {key}, row({columns})::text as wrong from dr_wrong) x using ({key})
+    left join (select {key}, row({columns})::text as live from {table}) l using ({key})
+    where was is distinct from wrong;
+create index on dr_undo ({key});
+analyze dr_undo;
+insert into {table} ({columns}) overriding system value
+    select {columns} from dr_was where ({key}) in (select {key} from dr_undo where act = 'inserted')
+    on conflict do nothing;
+{update}
+delete from {table} t using dr_undo u
+    where {same} and u.act = 'removed' and row({prefixed})::text = u.wrong;
+do $$ begin
+    if exists (select from dr_undo u left join (select {key}, row({columns})::text as live from {table}) l using ({key})
+        where u.act <> 'stays' and l.live is not distinct from u.wrong)
+    then raise exception 'rows could not be put back: another unique key of the table has been taken since';
+    end if;
+end $$;
+create temp table dr_done on commit preserve rows as
+    select {key}, case when act in ('stays', 'is so already') or now is not distinct from was then act
+        else 'stays' end as act
+    from dr_undo left join (select {key}, row({columns})::text as now from {table}) n using ({key});
+commit;
+select act, count(*), (array_agg(row({key})::text))[1:{told}] from dr_done group by act;
 """
 
 
-def bring_back(case: Case, plan: Plan) -> float:
-    """The rows of the table are as they were at the target; rows with other keys, written since, are kept. In seconds.
+UPDATE = """update {table} t set {values} from dr_undo u, dr_was w
+    where {same} and {also} and u.act = 'updated' and row({prefixed})::text = u.wrong;"""
+
+
+class Returned(Model):
+    """Rows, counted, by what was done. `stays`: somebody has written them since; `keys`: some of these."""
+
+    seconds: float
+    changed: int
+    inserted: int = 0
+    updated: int = 0
+    removed: int = 0
+    already: int = 0
+    stays: int = 0
+    keys: str = ""
+
+    @property
+    def told(self) -> str:
+        return (
+            f"{self.inserted} rows inserted, {self.updated} set back, {self.removed} removed, {self.already} were so "
+            f"already, {self.stays} left as somebody has written them since"
+        )
+
+
+def bring_back(case: Case, postgres: Postgres, plan: Plan) -> Returned:
+    """What the wrong transaction did to the table is undone; rows that somebody has written since are as they were.
 
     Changes: a directory beside, removed afterwards; rows of that one table, in one transaction.
 
     Raises:
-        Refused: the table has no primary key.
-        NotRecovered: the copy could not be made; the table is as it was.
+        NotRecovered: the copy could not be made, or rows could not be put back; the table is as it was.
     """
     began = time.monotonic()
-    with database_server.primary(case) as postgres:
-        scratch = f"{postgres.data}.{case.name('scratch')}"
-        try:
-            _recover_beside(case, postgres, plan, scratch)
-            _copy(case, postgres, plan, scratch)
-        finally:
-            _remove(postgres, scratch)
-    return round(time.monotonic() - began, 1)
+    copy = Copy(postgres, database_copies.folder(case, postgres))
+    database_copies.make(case, copy, plan.backup.size_bytes)
+    try:
+        _export_both(case, copy, plan)
+        told = _merge(case, postgres, plan, copy.folder)
+    finally:
+        database_copies.remove(copy)
+    counted = {act.removeprefix("is so "): int(count) for act, count, _ in told}
+    keys = next((keys for act, _, keys in told if act == "stays"), "")
+    changed = sum(counted.values())
+    found = Returned(changed=changed, seconds=round(time.monotonic() - began, 1), keys=keys, **counted)
+    case.event(f"table {plan.table}: {found.told}")
+    if found.stays:
+        case.finding(
+            "rows written since", f"{case.application.name} {plan.table}", Severity.YELLOW,
+            f"{found.stays} rows that the wrong transaction changed were written again since, and stay so: {keys}",
+            "a person decides what they ought to be",
+        )  # fmt: skip
+    return found
 
 
-def _recover_beside(case: Case, postgres: Postgres, plan: Plan, scratch: str) -> None:
-    """Archiving is off there, or the copy would push its WAL into production's repository."""
-    from tasks.database_restore import arguments_of, must_have_stopped_there
-
-    _remove(postgres, scratch)
-    case.write(f"recover a copy beside: {scratch}", host=postgres.server.host, directory=scratch)
-    postgres.sh('mkdir -m 700 -p "$1"', scratch)
-    done = postgres.pgbackrest(
-        f"--pg1-path={scratch}", *arguments_of(plan), "--archive-mode=off", "restore", within=case.within("restore")
-    )
-    if done.exit_code != 0:
-        raise NotRecovered(f"pgbackrest restore beside {done.how}: {done.said}", "the service was not touched")
-    options = f"-c port={postgres.server.port} -c listen_addresses='' -c unix_socket_directories={scratch}"
-    argv = [postgres.program("pg_ctl"), f"--pgdata={scratch}", f"--log={scratch}/scratch.log", "--wait",
-            f"--options={options} -c hba_file={scratch}/pg_hba.conf", "start"]  # fmt: skip
-    postgres.sh("printf 'local all all peer\\n' >\"$1/pg_hba.conf\"", scratch)
-    postgres.run(argv, within=case.within("restore"))
-
-    def look() -> bool | NotYet:
-        done = postgres.run(_psql(postgres, scratch, "select pg_is_in_recovery()"))
-        if done.text.strip() == "f":
-            return True
-        log = postgres.run(["tail", "-n", "3", f"{scratch}/scratch.log"]).text
-        if "shut down" in log or "FATAL" in log:
+def _export_both(case: Case, copy: Copy, plan: Plan) -> None:
+    """was.copy and wrong.copy hold the table as it was just before the wrong transaction, and just behind it."""
+    follow(case, copy, arguments_of(plan, then="pause"))
+    for word, file, inclusive in (("before", "was", "off"), ("after", "wrong", "on")):
+        within = case.within("restore")
+        paused = copy.run_to_its_pause(f"-c recovery_target_inclusive={inclusive}", within=within)
+        if f"{word} commit of transaction {plan.target.value}," not in paused:
             raise NotRecovered(
-                f"the copy beside ended in recovery: {log.strip()[-300:]}", "the service was not touched"
+                f"the copy stopped {paused[-200:]!r}, not {word} transaction {plan.target.value}",
+                "the table is as it was",
             )
-        return NotYet(done.said)
-
-    wait_until(
-        look, within=case.within("restore"), what="the copy beside", otherwise=NotRecovered, hint=f"see {scratch}"
-    )
-    history = postgres.sh('tail -n 1 "$(ls "$1"/pg_wal/*.history | tail -n 1)"', scratch).strip()
-    must_have_stopped_there(plan, history.split("\t", 2)[2])
+        case.event(f"the copy beside is at its place: {paused.split('LOG:')[-1].strip()}")
+        columns = ", ".join(name for name, _ in database_rows.columns(copy, str(plan.table)))
+        copy.sql(EXPORT.format(columns=columns, table=plan.table, file=f"{copy.folder}/{file}.copy"),
+                 database=copy.database.database, within=MERGE_WITHIN)  # fmt: skip
+        copy.stop()
 
 
-def _psql(postgres: Postgres, socket: str, statement: str) -> list[str]:
-    name = postgres.database.database
-    return [
-        postgres.program("psql"),
-        "-XqAt",
-        "-h",
-        socket,
-        "-p",
-        str(postgres.server.port),
-        "-d",
-        name,
-        "-c",
-        statement,
-    ]
+def _merge(case: Case, postgres: Postgres, plan: Plan, folder: str) -> list[list[str]]:
+    """Act, count and some keys of each act."""
+    name, table = postgres.database.database, plan.table
+    columns = [row[0] for row in database_rows.columns(postgres, str(plan.table))]
+    key = database_rows.key(postgres, str(table))
+    script = merge_script(str(table), columns, key, folder)
+    case.write(f"undo in {table} what transaction {plan.target.value} did", host=postgres.server.host, table=table)
+    try:
+        return postgres.sql(script, database=name, within=MERGE_WITHIN)
+    except Refused as error:
+        raise NotRecovered(
+            f"rows of {table} could not be put back: {error.problem}", "the table is as it was"
+        ) from error
 
 
-def _copy(case: Case, postgres: Postgres, plan: Plan, scratch: str) -> None:
-    """In one transaction: the rows go into a table of the session, and from there over those that differ."""
-    table, name = str(plan.table), postgres.database.database
-    columns = [row[0] for row in postgres.sql(COLUMNS, database=name, table=table)]
-    key = [row[0] for row in postgres.sql(KEY, database=name, table=table)]
-    if not key:
-        raise Refused(f"table {table} has no primary key", "its rows cannot be told apart; use way=point-in-time")
-    names, others = ", ".join(columns), [c for c in columns if c not in key]
-    update = f"do update set {', '.join(f'{c} = excluded.{c}' for c in others)}" if others else "do nothing"
-    empty = f"select {names} from {table} limit 0"
-    before = f"begin; create temp table back on commit drop as {empty};\ncopy back from stdin;\n"
-    insert = f"insert into {table} ({names}) select {names} from back"
-    behind = f"{insert} on conflict ({', '.join(key)}) {update};\ncommit;\n"
-    postgres.shell.write(f"{scratch}/before.sql", before.encode(), user=postgres.server.user)
-    postgres.shell.write(f"{scratch}/behind.sql", behind.encode(), user=postgres.server.user)
-    case.write(f"copy the rows of {table} back", host=postgres.server.host, table=table)
-    server, port = postgres.server, str(postgres.server.port)
-    argv = ["bash", "-euc", PIPE, "bash", postgres.program("psql"), scratch, port, name, f"{scratch}/before.sql",
-            f"(select {names} from {table})", f"{scratch}/behind.sql", server.socket, port]  # fmt: skip
-    done = postgres.run(argv, within=COPY_WITHIN)
-    if done.exit_code != 0:
-        raise NotRecovered(f"copying {table} back {done.how}: {done.said}", "the transaction was rolled back")
-
-
-def _remove(postgres: Postgres, scratch: str) -> None:
-    stop = '[ ! -d "$1" ] || { "$2" --pgdata="$1" --mode=immediate --wait stop >/dev/null 2>&1 || true; rm -rf "$1"; }'
-    postgres.sh(stop, scratch, postgres.program("pg_ctl"), within=MINUTE)
+def merge_script(table: str, columns: list[str], key: list[str], folder: str) -> str:
+    """One transaction. A row that a client writes meanwhile is looked at again before it is touched."""
+    others = [c for c in columns if c not in key]
+    same = " and ".join(f"t.{c} = u.{c}" for c in key)
+    update = UPDATE.format(
+        table=table, same=same, also=" and ".join(f"w.{c} = u.{c}" for c in key),
+        values=", ".join(f"{c} = w.{c}" for c in others), prefixed=", ".join(f"t.{c}" for c in columns),
+    )  # fmt: skip
+    return MERGE.format(
+        table=table, columns=", ".join(columns), key=", ".join(key), same=same, told=TOLD,
+        prefixed=", ".join(f"t.{c}" for c in columns), update=update if others else "",
+        was=f"{folder}/was.copy", wrong=f"{folder}/wrong.copy",
+    )  # fmt: skip

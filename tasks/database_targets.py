@@ -1,0 +1,100 @@
+"""Where recovery stops when data is wrong: before one transaction, found by its number or by when it committed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from runbooks.database_ways import Options, Target, postgres_time
+from runbooks.errors import RecoveryError, Refused
+from runbooks.model import Instant, rfc3339
+from tasks.cases import Case
+from tasks.database_server import READ_WITHIN, Postgres
+from tasks.database_symptoms import Found
+
+COMMITTED = "select pg_xact_commit_timestamp('{xid}'::xid)::timestamptz(6) at time zone 'UTC'"
+KNOWN = "select count(*) from pg_settings where name = 'track_commit_timestamp' and setting = 'on'"
+FIRST_SINCE = """
+with newest as (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as x)
+select x % 4294967296, ts at time zone 'UTC' from (
+    select x, pg_xact_commit_timestamp((x % 4294967296)::text::xid) as ts from newest,
+    lateral generate_series(greatest(newest.x - :window, 3), newest.x - 1) x where x % 4294967296 > 2
+) seen where ts >= :'since'::timestamptz order by ts, x limit 1
+"""
+WINDOW = 20_000_000
+"""How many transactions are looked through, newest first: a few seconds for all of them."""
+WALDUMP = """
+cd "$1/pg_wal" 2>/dev/null || exit 0
+newest=$(ls | grep -E '^[0-9A-F]{24}$' | sort | tail -n 1 | cut -c 1-8)
+first=$(ls | grep -E "^$newest[0-9A-F]{16}$" | sort | head -n 1)
+[ -n "$first" ] || exit 0
+last=$(ls | grep -E "^$newest[0-9A-F]{16}$" | sort | tail -n 1)
+TZ=UTC "$2/pg_waldump" --rmgr=Transaction --path=. "$first" "$last" 2>/dev/null |
+    sed -n 's/.*tx: *\\([0-9]*\\),.*desc: COMMIT[A-Z_]* \\([0-9-]* [0-9:.]*\\) UTC.*/\\1 \\2/p' |
+    awk -v since="$3" '{ if ($2 " " $3 < since) older = 1; else if (!found) { found = 1; first = $0 } }
+        END { if (older && found) print first; else if (older) print "none"; }'
+"""
+"""The first commit since then in the WAL that lies there; only when older ones lie there, too, is it the first."""
+
+
+def find(case: Case, postgres: Postgres, given: Options, found: Found, wrong: int | None) -> Target:
+    """What a person says, or *wrong*, by which this drill did its damage.
+
+    Raises:
+        Refused: nothing was committed since the time that was given; when it was is not known.
+    """
+    xid = given.target_xid or wrong
+    if given.restore_point is not None:
+        return Target(kind="name", value=given.restore_point, at=case.request.fault_at)
+    if given.target_lsn is not None:
+        return Target(kind="lsn", value=given.target_lsn, at=case.request.fault_at)
+    if given.target_time is not None:
+        return _first_since(postgres, given.target_time, found)
+    if xid is not None:
+        return Target(kind="xid", value=str(xid), at=_committed_at(case, postgres, xid, found))
+    return Target()
+
+
+def _first_since(postgres: Postgres, since: Instant, found: Found) -> Target:
+    """The first transaction that committed since then: stopping before it can be proven to the transaction."""
+    seen = _by_server(postgres, since) if found.answers else None
+    if seen is None:
+        seen = postgres.sh(WALDUMP, postgres.data, postgres.server.programs, postgres_time(since)[:-3]).split(
+            maxsplit=1
+        )
+    if seen == ["none"]:
+        raise Refused(
+            f"target_time {rfc3339(since)} is behind the last commit: nothing was committed since",
+            "recovery would end before its target; to keep all there is, leave the target out",
+        )
+    if not seen:  # neither the server nor its WAL tells: recovery itself will
+        return Target(kind="time", value=postgres_time(since), at=since)
+    at = datetime.fromisoformat(seen[1]).replace(tzinfo=UTC)
+    told = f"the first that committed since {rfc3339(since)}, at {rfc3339(at)}"
+    return Target(kind="xid", value=seen[0], at=since, told=told)
+
+
+def _by_server(postgres: Postgres, since: Instant) -> list[str] | None:
+    """None: the server keeps no times of commits."""
+    try:
+        if postgres.value(KNOWN) == "0":
+            return None
+        rows = postgres.sql(FIRST_SINCE, within=READ_WITHIN, window=WINDOW, since=postgres_time(since))
+    except RecoveryError:
+        return None
+    return rows[0] if rows else ["none"]
+
+
+def _committed_at(case: Case, postgres: Postgres, xid: int, found: Found) -> Instant:
+    known = case.clock_of("fault") or case.request.fault_at
+    if found.answers:
+        try:
+            said = postgres.value(COMMITTED.format(xid=xid))
+        except RecoveryError:
+            said = ""
+        if said:
+            return datetime.fromisoformat(said).replace(tzinfo=UTC)
+    if known is None:
+        raise Refused(
+            f"when transaction {xid} committed is not known", "give --fault-at, a time shortly before it, as well"
+        )
+    return known
