@@ -32,12 +32,13 @@ drill: machine install ## start the lab, delete a namespace for real, bring it b
 	@$(DR) run $(SCENARIO) --site lab --mode drill --impact $(IMPACT) --yes
 
 test: machine lint ## every test, the lab's included
-	@$(VENV)/bin/pytest -n 4 --dist worksteal -m "not lab and not prefect and not soak and not bench" $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest -n 4 --dist worksteal -m "not lab and not database and not prefect and not soak and not bench" $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest -n 2 --dist worksteal -m "database and not soak and not bench" $(PYTEST_ARGS) # labs of their own
 	@$(DR) lab up # here, and not in a test: on a new machine it builds Kubernetes, which takes longer than a test may
-	@$(VENV)/bin/pytest -m "(lab or prefect) and not soak and not bench" $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest -m "(lab or prefect) and not database and not soak and not bench" $(PYTEST_ARGS)
 
 test-fast: install ## what needs no lab and no root, in less than a minute
-	@$(VENV)/bin/pytest -n 2 -m "not slow and not drills and not lab and not prefect and not soak and not bench" $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest -n 2 -m "not slow and not drills and not lab and not database and not prefect and not soak and not bench" $(PYTEST_ARGS)
 
 bench: machine install ## our restore against Velero's own, on the same backup
 	@$(VENV)/bin/pytest -m bench -s --timeout=3600 $(PYTEST_ARGS)
@@ -64,7 +65,8 @@ clean: ## stop the lab, remove everything that was made here; evidence (.lab/evi
 		[ -x $(DR) ] || { echo "REFUSED: there is a lab, and $(DR) is not there to stop it" >&2; \
 			echo "HINT: make install, then make clean" >&2; exit 3; }; \
 		$(DR) lab down; fi
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@for lab in .lab-database/*/lab.json; do [ ! -e "$$lab" ] || DR_LAB_ROOT="$${lab%/lab.json}" $(DR) lab down; done
+	@rm -rf $(VENV) .lab-database build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -type d \( -name __pycache__ -o -name .ruff_cache -o -name .mypy_cache \) -prune -exec rm -rf {} +
 
 install: $(VENV)/installed ## the virtual environment with what the lock file pins
