@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from deployments.commands import knowledge, people, prefect_server, reports, site
+from deployments.commands import backups, knowledge, people, prefect_server, reports, site
 from deployments.commands.output import refuse, told
 from deployments.commands.prefect_commands import deploy, serve
 from deployments.commands.run import run
@@ -26,6 +26,7 @@ app.command("objectives")(knowledge.show_objectives)
 app.command("runbook")(knowledge.show_runbook)
 app.command()(deploy)
 app.command()(serve)
+app.add_typer(backups.app, name="backups")
 app.add_typer(reports.reports, name="reports")
 app.add_typer(reports.evidence, name="evidence")
 app.add_typer(site.app, name="site")

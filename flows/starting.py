@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from runbooks import site as sites
 from runbooks.errors import Refused
-from runbooks.model import Model
+from runbooks.model import Model, now
 from runbooks.records import Consent, Impact, Mode
 from runbooks.site import Application
 from tasks.cases import Attempt, Request, new_run_id
@@ -42,6 +42,11 @@ def attempt(*, take_over: bool, dry_run: bool, actor: str | None) -> Attempt:
         dry_run=dry_run,
         actor=actor,
     )
+
+
+def due() -> datetime:
+    """When the schedule wanted this run, or a person did."""
+    return _due_at() or now()
 
 
 def _due_at() -> datetime | None:

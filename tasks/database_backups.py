@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from runbooks.errors import Refused, Unavailable
 from runbooks.model import Instant, Json, Model, now, rfc3339
+from tasks import pgbackrest
 from tasks.database_server import Postgres
 
 _INFO: TypeAdapter[list[dict[str, Any]]] = TypeAdapter(list[dict[str, Any]])
@@ -23,8 +24,11 @@ class BackupSet(Model):
     started_at: Instant
     stopped_at: Instant
     size_bytes: int
+    wal_start: str
+    wal_stop: str
     has_errors: bool
-    """It was taken over corrupt pages: pgBackRest exits 0 all the same."""
+    """It, or a set that it builds on, was taken over corrupt pages: pgBackRest exits 0 all the same, and says nothing
+    of the next incremental one."""
     run: str | None
     """The run of ours that took it."""
 
@@ -39,6 +43,14 @@ class Repository(Model):
     system_identifier: str
     sets: tuple[BackupSet, ...]
     newest_wal: str | None
+    archive: str | None
+    """The archive of the present system, such as 15-1."""
+    is_locked: bool
+    """A backup is at work."""
+
+    @property
+    def usable(self) -> tuple[BackupSet, ...]:
+        return tuple(one for one in self.sets if not one.has_errors)
 
 
 def read(postgres: Postgres) -> Repository:
@@ -48,15 +60,31 @@ def read(postgres: Postgres) -> Repository:
         Refused: no such stanza, no backup, or it is of another system.
         Unavailable: the repository does not answer.
     """
-    done = postgres.pgbackrest("info", "--output=json")
+    info = ask(postgres)
+    if info["status"]["code"] != OK:
+        raise Refused(f"stanza {postgres.stanza}: {_told(info)}", "see pgbackrest info, and check")
+    return _repository(info, postgres)
+
+
+def ask(postgres: Postgres) -> dict[str, Any]:
+    """What `info` says of the stanza. A stanza or backups that are missing are told by its `status.code`.
+
+    Raises:
+        Unavailable: the repository does not answer, or only in part; Refused: it does not let us in.
+    """
+    done = pgbackrest.run(postgres, pgbackrest.SOON, "--output=json", "info")
     try:
-        [info] = _INFO.validate_json(done.must_succeed("see pgbackrest info").stdout)
+        [info] = _INFO.validate_json(done.stdout)
     except (ValidationError, ValueError) as error:
         raise Unavailable("pgbackrest info did not answer with one stanza", "is the repository there?") from error
-    if info["status"]["code"] != OK:
-        told = "; ".join(r["status"]["message"] for r in info.get("repo", [])) or info["status"]["message"]
-        raise Refused(f"stanza {postgres.stanza}: {told}", "see pgbackrest info, and check")
-    return _repository(info, postgres)
+    if info["status"]["code"] not in (OK, pgbackrest.NO_STANZA, pgbackrest.NO_BACKUP):
+        said = f"ProtocolError: status {info['status']['code']}: {_told(info)}"
+        raise pgbackrest.failed(postgres.stanza, "info", 0, "says that not all is well", said.encode())
+    return info
+
+
+def _told(info: dict[str, Any]) -> str:
+    return "; ".join(r["status"]["message"] for r in info.get("repo", [])) or str(info["status"]["message"])
 
 
 def _repository(info: dict[str, Any], postgres: Postgres) -> Repository:
@@ -67,19 +95,28 @@ def _repository(info: dict[str, Any], postgres: Postgres) -> Repository:
             f"stanza {postgres.stanza} is of system {newest['system-id']}, the site file pins {pinned}",
             "is it the right repository? another server may have been given this stanza",
         )
-    sets = tuple(_set(one) for one in info["backup"] if one["database"]["id"] == newest["id"])
-    archives = [one["max"] for one in info["archive"] if one["database"]["id"] == newest["id"] and one["max"]]
-    return Repository(system_identifier=str(pinned), sets=sets, newest_wal=max(archives, default=None))
+    bad = {one["label"] for one in info["backup"] if one.get("error")}
+    sets = tuple(_set(one, bad) for one in info["backup"] if one["database"]["id"] == newest["id"])
+    archives = [one for one in info["archive"] if one["database"]["id"] == newest["id"]]
+    return Repository(
+        system_identifier=str(pinned),
+        sets=sets,
+        newest_wal=max((one["max"] for one in archives if one["max"]), default=None),
+        archive=archives[-1]["id"] if archives else None,
+        is_locked=bool(info["status"].get("lock", {}).get("backup", {}).get("held")),
+    )
 
 
-def _set(raw: dict[str, Any]) -> BackupSet:
+def _set(raw: dict[str, Any], bad: set[str]) -> BackupSet:
     return BackupSet(
         label=raw["label"],
         kind=raw["type"],
         started_at=datetime.fromtimestamp(raw["timestamp"]["start"], UTC),
         stopped_at=datetime.fromtimestamp(raw["timestamp"]["stop"], UTC),
         size_bytes=raw["info"]["size"],
-        has_errors=bool(raw.get("error")),
+        wal_start=raw["archive"]["start"],
+        wal_stop=raw["archive"]["stop"],
+        has_errors=bool({raw["label"], *(raw.get("reference") or ())} & bad),
         run=(raw.get("annotation") or {}).get("dr-run"),
     )
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from runbooks.errors import Refused, Unavailable
 from runbooks.hosts import Backups, Server
-from runbooks.site import Database
+from runbooks.site import Database, Site
 from tasks import hosts
 from tasks.cases import Case
 from tasks.clients.ssh import Done, Shell
@@ -103,9 +103,11 @@ class Postgres:
         return self.shell.run(command, user=self.server.service_user or self.server.user, within=within)
 
     def pgbackrest(self, *arguments: str, within: timedelta = SOON, on_line: OnLine | None = None) -> Done:
+        return self.run(self.pgbackrest_command(*arguments), within=within, on_line=on_line)
+
+    def pgbackrest_command(self, *arguments: str) -> list[str]:
         """The configuration is always named: it is written into restore_command."""
-        argv = [self.backups.program, f"--config={self.backups.config}", f"--stanza={self.stanza}", *arguments]
-        return self.run(argv, within=within, on_line=on_line)
+        return [self.backups.program, f"--config={self.backups.config}", f"--stanza={self.stanza}", *arguments]
 
 
 def database_of(case: Case) -> Database:
@@ -120,7 +122,16 @@ def database_of(case: Case) -> Database:
             f"{case.application.name} has {len(names)} databases: {', '.join(names) or 'none'}",
             "name exactly one under applications.rows: one run recovers one database",
         )
-    found = case.site.database(names[0])
+    return backed_up(case.site, names[0])
+
+
+def backed_up(site: Site, name: str) -> Database:
+    """The database of that name, with all that backups and recoveries need.
+
+    Raises:
+        Refused: the site file does not name it, or not all of that.
+    """
+    found = site.database(name)
     missing = [n for n in ("server", "backups", "stanza", "system_identifier") if getattr(found, n) is None]
     if missing:
         raise Refused(
@@ -135,18 +146,19 @@ def primary(case: Case) -> Iterator[Postgres]:
     """Raises: as `tasks.hosts.connect`."""
     database = database_of(case)
     assert database.server is not None
-    with _connected(case, database, database.server) as made:
+    with connected(case.site, database, database.server) as made:
         yield made
 
 
 @contextmanager
 def standby(case: Case, server: Server) -> Iterator[Postgres]:
-    with _connected(case, database_of(case), server) as made:
+    with connected(case.site, database_of(case), server) as made:
         yield made
 
 
 @contextmanager
-def _connected(case: Case, database: Database, server: Server) -> Iterator[Postgres]:
+def connected(site: Site, database: Database, server: Server) -> Iterator[Postgres]:
+    """One server of a database that is `backed_up`. Raises: as `tasks.hosts.connect`."""
     assert database.backups is not None
-    with hosts.connect(case.site, server.host) as shell:
+    with hosts.connect(site, server.host) as shell:
         yield Postgres(shell, database, server, database.backups, str(database.stanza))

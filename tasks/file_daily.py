@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 from runbooks.errors import NotRecovered
 from runbooks.site import Site
-from tasks import file_backups, file_hosts, file_verification
-
-LOG = logging.getLogger("dr")
+from tasks import daily, file_backups, file_hosts, file_verification
+from tasks.daily import Result
 
 
 def back_up(site: Site, file_set: str, *, run: str) -> str:
@@ -18,6 +15,11 @@ def back_up(site: Site, file_set: str, *, run: str) -> str:
         NotRecovered: it is not complete; it is kept, and no recovery chooses it by itself.
         Refused, Unavailable: none was made.
     """
+    store = site.file_set(file_set).store
+    return daily.done(site, "backup", store, lambda: _back_up(site, file_set, run), run=run)
+
+
+def _back_up(site: Site, file_set: str, run: str) -> Result:
     of = site.file_set(file_set)
     with file_hosts.connect(site, of) as repository:
         file_backups.ensure_repository(site, repository)
@@ -29,8 +31,7 @@ def back_up(site: Site, file_set: str, *, run: str) -> str:
             )
         left = file_backups.forget(site, repository)
     told = f"{of.store}: snapshot {made.snapshot[:8]}, {made.files} files, {left} snapshots kept"
-    LOG.info("%s", told)
-    return told
+    return Result(told=told, backup=made.snapshot)
 
 
 def verify(site: Site, file_set: str, *, run: str) -> str:
@@ -40,6 +41,11 @@ def verify(site: Site, file_set: str, *, run: str) -> str:
         NotRecovered: it is damaged, or a file did not come back.
         Refused, Unavailable: it could not be looked at, which is no success either.
     """
+    store = site.file_set(file_set).store
+    return daily.done(site, "verification", store, lambda: _verify(site, file_set, run), run=run)
+
+
+def _verify(site: Site, file_set: str, run: str) -> Result:
     of = site.file_set(file_set)
     with file_hosts.connect(site, of) as repository:
         checked = file_backups.check(site, repository)
@@ -48,5 +54,4 @@ def verify(site: Site, file_set: str, *, run: str) -> str:
         f"{of.store}: {len(checked.good)} of {checked.parts} parts of the data read so far, "
         f"{tested.files} files restored, {tested.by_checksum} compared by checksum"
     )
-    LOG.info("%s", told)
-    return told
+    return Result(told=told, backup=tested.snapshot, data_age_seconds=tested.data_age_seconds)

@@ -46,7 +46,7 @@ def alert(case: Case) -> Message:
     ]
     told = "\n".join([*(f"*{name}:* {escape(value)}" for name, value in facts), *_planned(case)])
     calm = CALM[case.kind]
-    return Message("alert", title, (_header(f"🚨 {title}"), section(calm + told)), "alert")
+    return Message("alert", title, (header(f"🚨 {title}"), section(calm + told)), "alert")
 
 
 def _planned(case: Case) -> list[str]:
@@ -99,7 +99,7 @@ def result(report: Report, *, link: str, head: str) -> Message:
     ]
     proof = section(f"*Report:* {escape(link)}\n*Journal:* `{head}`")
     text = f"{title} (run {report.run_id})"
-    return Message("result", text, (_header(title), section("\n".join(lines)), proof), "result")
+    return Message("result", text, (header(title), section("\n".join(lines)), proof), "result")
 
 
 def _at_least(seconds: float | None) -> str:
@@ -115,7 +115,7 @@ def _span(seconds: float | None) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _header(text: str) -> Block:
+def header(text: str) -> Block:
     return {"type": "header", "text": {"type": "plain_text", "text": text[:LONGEST_HEADER]}}
 
 

@@ -30,7 +30,7 @@ def form(schema: dict[str, Any], deployment: str, site: Site) -> dict[str, Any]:
     """The flow's own schema, cut to what this deployment asks.
 
     The site is a choice without a default: nothing is broken or restored by somebody who only pressed the button."""
-    choices = choices_of(site)
+    choices = choices_of(site) if deployment in FIELDS else choices_of(site) | _backed_up(site)
     properties = {
         name: _field(schema["properties"][name], position, choices.get(name))
         for position, name in enumerate(fields(schema, deployment))
@@ -46,6 +46,14 @@ def choices_of(site: Site) -> dict[str, list[str]]:
         "application": [application.name for application in site.applications],
         "impact": sorted((impact.value for impact in allowed), reverse=True),  # sandbox, the harmless one, first
     }
+
+
+def _backed_up(site: Site) -> dict[str, list[str]]:
+    named = {
+        "database": [database.name for database in site.databases if database.backups is not None],
+        "file_set": [of.name for of in site.file_sets],
+    }
+    return {name: choices for name, choices in named.items() if choices}
 
 
 def _field(field: dict[str, Any], position: int, choices: list[str] | None) -> dict[str, Any]:

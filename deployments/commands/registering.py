@@ -47,20 +47,33 @@ def _schedules(one: Deployment, site: Site) -> tuple[Schedule, ...]:
     A scheduled run is told the site, which the form leaves open."""
     return tuple(
         Schedule(
-            cron=site.prefect.crons.get(one.scenario, schedule.cron),
+            cron=cron,
             timezone=schedule.timezone,
             slug=f"{schedule.slug}-{name}",
-            parameters={"site": site.name, **parameters},
+            parameters={"site": site.name, **schedule.parameters, **parameters},
         )
         for schedule in one.schedules
         for name, parameters in _each(one, site)
+        if (cron := _cron(one, schedule, site, name)) is not None
     )
+
+
+def _cron(one: Deployment, schedule: registry.Schedule, site: Site, name: str) -> str | None:
+    """None: the site wants none."""
+    if one.each != "database":
+        return site.prefect.crons.get(one.scenario, schedule.cron)
+    _, table, key = schedule.cron.split(".")
+    found: str | None = getattr(getattr(site.database(name), table), key, None)
+    return found
 
 
 def _each(one: Deployment, site: Site) -> Iterator[tuple[str, dict[str, str]]]:
     """What it is done with: its name, and the parameters that say so."""
     if one.each == "file_set":
         yield from ((of.name, {"file_set": of.name}) for of in site.file_sets)
+        return
+    if one.each == "database":
+        yield from ((of.name, {"database": of.name}) for of in site.databases)
         return
     impact = choices_of(site)["impact"][0]
     for application in site.applications:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
+from pydantic import Field
 
 from runbooks import documents
 from runbooks.errors import Refused
@@ -19,9 +20,12 @@ FILE = Path(__file__).resolve().parent.parent / "prefect.yaml"
 
 
 class Schedule(Model):
+    """`cron`: five fields, or `databases.…`: the key of the site file that says when."""
+
     cron: str
     timezone: str
     slug: str
+    parameters: dict[str, str] = Field(default={})
 
 
 class Deployment(Model):
@@ -33,7 +37,7 @@ class Deployment(Model):
     tags: tuple[str, ...]
     parameters: dict[str, str]
     schedules: tuple[Schedule, ...]
-    each: Literal["application", "file_set"] = "application"
+    each: Literal["application", "file_set", "database"] = "application"
 
     @property
     def scenario(self) -> str:

@@ -14,14 +14,14 @@ MONDAY = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
 def taken(label: str, at: datetime, *, has_errors: bool = False) -> BackupSet:
     return BackupSet(label=label, kind="full", started_at=at - timedelta(minutes=5), stopped_at=at, size_bytes=1,
-                     has_errors=has_errors, run=None)  # fmt: skip
+                     wal_start="0", wal_stop="0", has_errors=has_errors, run=None)  # fmt: skip
 
 
 OLD, NEW = taken("old", MONDAY), taken("new", MONDAY + timedelta(days=1))
 
 
 def held(*sets: BackupSet) -> Repository:
-    return Repository(system_identifier="1", sets=sets, newest_wal=None)
+    return Repository(system_identifier="1", sets=sets, newest_wal=None, archive=None, is_locked=False)
 
 
 def test_set_that_ended_after_the_target() -> None:

@@ -1,4 +1,4 @@
-"""Every day each file set is backed up; two hours later its repository is checked, and some files are restored."""
+"""Every day each backup is proven by restoring from it: see `flows.scheduled_backups` for the names."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from prefect import flow
 
 from flows import starting
 from runbooks import site as sites
-from tasks import file_daily
+from tasks import database_daily, file_daily
 
 
-@flow(name="file-set-backup", persist_result=False, validate_parameters=True)
-def file_set_backup(site: str, file_set: str) -> str:
-    """A new snapshot of the file set, and a record of what it holds; old snapshots are thinned out.
+@flow(name="database-verification", persist_result=False, validate_parameters=True)
+def database_verification(site: str, database: str) -> str:
+    """The newest backup is restored beside, started, asked and read; WAL has no gap up to now, and comes in time.
 
     Args:
-        site: The site whose file names the set.
-        file_set: Which of its file sets.
+        site: The site whose file names the database.
+        database: Which of its databases.
     """
-    return file_daily.back_up(sites.load(site), file_set, run=starting.run_id_of(None))
+    return database_daily.verify(sites.load(site), database, run=starting.run_id_of(None))
 
 
 @flow(name="file-set-verification", persist_result=False, validate_parameters=True)

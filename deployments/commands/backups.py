@@ -1,0 +1,102 @@
+"""`dr backups`: what is done every day, by hand, and what it came to."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deployments.commands.output import AsJson, Site, as_json, log_to_terminal, show
+from runbooks import site as sites
+from runbooks.errors import Refused
+from runbooks.model import now, rfc3339
+from runbooks.site import Site as SiteFile
+from tasks import database_daily, file_daily, history
+from tasks.cases import new_run_id
+from tasks.database_daily import Kind
+from tasks.history import Entry
+
+app = typer.Typer(
+    no_args_is_help=True, help="Backups of databases and file sets, and the proof that they can be restored."
+)
+Database = Annotated[str | None, typer.Option("--database", metavar="D", help="One of the site's databases.")]
+FileSet = Annotated[str | None, typer.Option("--file-set", metavar="F", help="One of the site's file sets.")]
+ROWS, FILES = "rows:", "files:"
+
+
+@app.command()
+def make(
+    site: Site,
+    database: Database = None,
+    file_set: FileSet = None,
+    kind: Annotated[Kind, typer.Option(help="Of a database's backup.")] = Kind.INCREMENTAL,
+) -> None:
+    """Back up now, without Prefect. Neither named: all that the site has.
+
+    Example: dr backups make --site production --database orders --kind full
+    """
+    log_to_terminal()
+    loaded = sites.load(site)
+    for store in _named(loaded, database, file_set):
+        name = store.partition(":")[2]
+        if store.startswith(FILES):
+            typer.echo(file_daily.back_up(loaded, name, run=new_run_id()))
+        else:
+            typer.echo(database_daily.back_up(loaded, name, kind, run=new_run_id(), due=now()))
+
+
+@app.command()
+def verify(site: Site, database: Database = None, file_set: FileSet = None) -> None:
+    """Restore the newest backup beside, ask it, and look for damage and gaps. Neither named: all that the site has.
+
+    Example: dr backups verify --site production --database orders
+    """
+    log_to_terminal()
+    loaded = sites.load(site)
+    for store in _named(loaded, database, file_set):
+        act = file_daily.verify if store.startswith(FILES) else database_daily.verify
+        typer.echo(act(loaded, store.partition(":")[2], run=new_run_id()))
+
+
+@app.command("history")
+def show_history(
+    site: Site,
+    database: Database = None,
+    file_set: FileSet = None,
+    last: Annotated[int, typer.Option(min=1, help="How many of each.")] = 20,
+    json: AsJson = False,
+) -> None:
+    """What each backup and each restore test came to, oldest first; with --json every check of it.
+
+    Example: dr backups history --site production --last 7
+    """
+    loaded = sites.load(site)
+    found = history.read(loaded, _named(loaded, database, file_set), last=last)
+    if json:
+        as_json([entry.model_dump(mode="json") for entry in found])
+    else:
+        show([_row(entry) for entry in found], json=False)
+
+
+def _row(entry: Entry) -> dict[str, object]:
+    return {
+        "at": rfc3339(entry.at),
+        "store": entry.store,
+        "what": f"{entry.what}, {entry.kind}" if entry.kind else entry.what,
+        "result": "good" if entry.ok else "RED",
+        "seconds": f"{entry.seconds:.1f}",
+        "data_age_seconds": None if entry.data_age_seconds is None else f"{entry.data_age_seconds:.0f}",
+        "backup": entry.backup,
+        "problem": entry.problem and entry.problem.splitlines()[0][:160],
+    }
+
+
+def _named(site: SiteFile, database: str | None, file_set: str | None) -> tuple[str, ...]:
+    """Raises: Refused: the site has none of that name."""
+    known = history.stores(site)
+    wanted = [f"{ROWS}{database}"] if database else []
+    wanted += [f"{FILES}{file_set}"] if file_set else []
+    for store in wanted:
+        if store not in known:
+            raise Refused(f"site {site.name} backs up no {store}", f"it backs up: {', '.join(known) or 'nothing'}")
+    return tuple(wanted) or known
