@@ -19,6 +19,7 @@ from tasks.steps import step
 
 ARGO, KUSTOMIZE, HELM = "argoproj.io", "kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io"
 CONTROLLERS = {(ARGO, "Application"), (KUSTOMIZE, "Kustomization"), (HELM, "HelmRelease")}
+IN_CLUSTER = "https://kubernetes.default.svc"
 BUILT_IN = {
     "", "apps", "batch", "autoscaling", "policy", "networking.k8s.io", "discovery.k8s.io", "coordination.k8s.io",
     "rbac.authorization.k8s.io", "storage.k8s.io", "snapshot.storage.k8s.io",
@@ -60,11 +61,17 @@ def _listed(case: Case, api: Api, kind: Resource) -> Sequence[Object]:
 def _is_meant(case: Case, kind: Resource, body: Object) -> bool:
     ours, spec = set(case.application.namespaces), body.get("spec") or {}
     if kind.group == ARGO:
-        return (spec.get("destination") or {}).get("namespace") in ours
+        destination = spec.get("destination") or {}
+        return destination.get("namespace") in ours and _is_here(destination)
     if kind.group == KUSTOMIZE and not spec.get("targetNamespace"):
         entries = ((body.get("status") or {}).get("inventory") or {}).get("entries") or ()
         return any(str(entry.get("id", "")).partition("_")[0] in ours for entry in entries)
     return (spec.get("targetNamespace") or body["metadata"].get("namespace")) in ours
+
+
+def _is_here(destination: Object) -> bool:
+    """Argo CD serves other clusters, too; by their address or the name that it gave them."""
+    return destination.get("server") in (None, "", IN_CLUSTER) and destination.get("name") in (None, "", "in-cluster")
 
 
 def _controller(kind: Resource, body: Object) -> Controller:
@@ -82,7 +89,8 @@ def _controller(kind: Resource, body: Object) -> Controller:
 def _is_active(kind: str, body: Object) -> bool:
     spec = body.get("spec") or {}
     if kind == "Application":
-        return (spec.get("syncPolicy") or {}).get("automated") is not None
+        automated = (spec.get("syncPolicy") or {}).get("automated")
+        return automated is not None and automated.get("enabled") is not False
     return not spec.get("suspend")
 
 

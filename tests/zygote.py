@@ -1,7 +1,8 @@
 """Runs `dr` commands as processes that can be killed, without paying for Python's imports each time.
 
 One process imports everything and then forks a child for each command. It reads a JSON request a line:
-{"argv": […], "log": PATH, "env": {…}} starts a child and answers its pid ("err": PATH for its errors alone);
+{"argv": […], "log": PATH, "env": {…}} starts a child and answers its pid ("err": PATH for its errors alone,
+"terminal": PATH for where it reads);
 {"poll": PID} answers its exit code or null.
 """
 
@@ -61,11 +62,14 @@ class Zygote:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(self, argv: Sequence[str], *, folder: Path, env: Mapping[str, str]) -> Child:
-        """Start `dr` with *argv*; what it prints goes to a file of its own in *folder*."""
+    def start(
+        self, argv: Sequence[str], *, folder: Path, env: Mapping[str, str], terminal: str = os.devnull
+    ) -> Child:
+        """Start `dr` with *argv*; what it prints goes to a file of its own in *folder*, it reads from *terminal*."""
         self._count += 1
         log = folder / f"dr-{self._count}.log"
-        return Child(self, self.ask({"argv": list(argv), "log": str(log), "env": dict(env)}), log)
+        asked = {"argv": list(argv), "log": str(log), "env": dict(env), "terminal": terminal}
+        return Child(self, self.ask(asked), log)
 
 
 @contextmanager
@@ -87,8 +91,7 @@ def serve() -> Iterator[Zygote]:
 def _child(request: dict[str, Any]) -> NoReturn:
     os.setsid()
     handle = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
+    os.dup2(os.open(request.get("terminal", os.devnull), os.O_RDONLY), 0)
     os.dup2(handle, 1)
     os.dup2(os.open(request["err"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644) if "err" in request else handle, 2)
     os.environ.update(request["env"])

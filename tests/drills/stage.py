@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,8 +30,8 @@ class Stage:
     folder: Path
     children: list[Child] = field(default_factory=list)
 
-    def dr(self, *argv: str) -> Child:
-        child = self.zygote.start(argv, folder=self.folder, env=self.site.environment)
+    def dr(self, *argv: str, terminal: str = os.devnull) -> Child:
+        child = self.zygote.start(argv, folder=self.folder, env=self.site.environment, terminal=terminal)
         self.children.append(child)
         return child
 

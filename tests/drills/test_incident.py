@@ -369,11 +369,12 @@ def test_first_backup_is_bad(drill: Stage) -> None:
 
 ARGO = "/apis/argoproj.io/v1alpha1/namespaces/dr-runbooks/applications"
 FLUX = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/dr-runbooks/kustomizations"
+HELM = "/apis/helm.toolkit.fluxcd.io/v2/namespaces/dr-runbooks/helmreleases"
 AUTOMATED = {"automated": {"prune": True, "selfHeal": True}}
 
 
 def make_controllers(drill: Stage) -> None:
-    """One of Argo CD and one of Flux that work on the namespace, and one of each that does not."""
+    """One of Argo CD and two of Flux that work on the namespace, and one of each that does not."""
     for name, namespace in (("shop", "production"), ("other", "elsewhere")):
         meta = {"name": name, "namespace": "dr-runbooks"}
         argo = {"destination": {"namespace": namespace}, "syncPolicy": AUTOMATED}
@@ -383,10 +384,12 @@ def make_controllers(drill: Stage) -> None:
         )
         kind = {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization"}
         drill.world.api("POST", FLUX, {**kind, "metadata": meta, "spec": flux})
+        kind = {"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease"}
+        drill.world.api("POST", HELM, {**kind, "metadata": meta, "spec": {**flux, "suspend": False}})
 
 
 def specs(drill: Stage) -> dict[str, Any]:
-    found = (drill.world.api("GET", f"{where}/{name}") for where in (ARGO, FLUX) for name in ("shop", "other"))
+    found = (drill.world.api("GET", f"{where}/{name}") for where in (ARGO, FLUX, HELM) for name in ("shop", "other"))
     return {f"{one['kind']}/{one['metadata']['name']}": one["spec"] for one in found}
 
 
@@ -396,13 +399,15 @@ def test_controllers_that_would_undo_it(drill: Stage) -> None:
     before = specs(drill)
     gone(drill)
     is_refused(drill, "gitops", incident(drill, "gitops"), "in the way: Application dr-runbooks/shop",
-               "in the way: Kustomization dr-runbooks/shop", "--consent pause-gitops")  # fmt: skip
+               "in the way: Kustomization dr-runbooks/shop", "in the way: HelmRelease dr-runbooks/shop",
+               "--consent pause-gitops")  # fmt: skip
     fault = drill.world.fault("hang", method="POST", path="/restores$", user="runner")
     child = incident(drill, "paused", "--consent", "pause-gitops")
     drill.world.wait_until_held(fault, 40)
     meanwhile = specs(drill)
     assert meanwhile["Application/shop"]["syncPolicy"] == {}
     assert meanwhile["Kustomization/shop"]["suspend"] is True
+    assert meanwhile["HelmRelease/shop"]["suspend"] is True
     assert {k: v for k, v in meanwhile.items() if "other" in k} == {k: v for k, v in before.items() if "other" in k}
     drill.world.release()
     is_back(drill, "paused", child)
