@@ -62,9 +62,7 @@ class Zygote:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(
-        self, argv: Sequence[str], *, folder: Path, env: Mapping[str, str], terminal: str = os.devnull
-    ) -> Child:
+    def start(self, argv: Sequence[str], *, folder: Path, env: Mapping[str, str], terminal: str = os.devnull) -> Child:
         """Start `dr` with *argv*; what it prints goes to a file of its own in *folder*, it reads from *terminal*."""
         self._count += 1
         log = folder / f"dr-{self._count}.log"
