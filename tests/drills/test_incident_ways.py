@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.drills import test_incident as incidents
-from tests.drills.stage import Stage
-from tests.drills.test_incident import INCIDENT, SCENARIO, approve, gone, is_back, is_refused, plan_of, waits
+from tests.drills.stage import SCENARIO, Stage
+from tests.drills.test_incident import INCIDENT, approve, gone, is_back, is_refused, plan_of, waits
 from tests.fakes import seed
 from tests.zygote import Child
 
