@@ -19,6 +19,8 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export AWS_EC2_METADATA_DISABLED := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, each of hundreds of processes compiles this project again, which takes a second.
+unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(PATH):/usr/local/go/bin
 
 .PHONY: help drill test test-fast bench soak lint format lock clean install machine

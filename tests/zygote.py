@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,19 +86,17 @@ def serve() -> Iterator[Zygote]:
         process.wait()  # not for the end of its output: a child that a failed test left behind holds that open
 
 
-def _child(request: dict[str, Any]) -> NoReturn:
+def _child(request: dict[str, Any], main: Callable[[], None]) -> NoReturn:
     os.setsid()
     handle = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(os.open(request.get("terminal", os.devnull), os.O_RDONLY), 0)
     os.dup2(handle, 1)
     os.dup2(os.open(request["err"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644) if "err" in request else handle, 2)
     os.environ.update(request["env"])
-    from deployments import cli
-
     sys.argv = ["dr", *request["argv"]]
     code = 70
     try:
-        cli.main()
+        main()
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
@@ -118,6 +116,7 @@ def _poll(pid: int, ended: dict[int, int]) -> int | None:
 
 
 def _serve_requests() -> None:
+    from deployments import cli
     from deployments.commands import registry
     from runbooks import documents
     from tasks.clients import http
@@ -134,7 +133,7 @@ def _serve_requests() -> None:
         if "poll" in request:
             answer = _poll(request["poll"], ended)
         elif (pid := os.fork()) == 0:
-            _child(request)
+            _child(request, cli.main)
         else:
             ended.pop(pid, None)  # an earlier child may have had this number
             answer = pid

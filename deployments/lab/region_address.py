@@ -8,6 +8,8 @@ from typing import Literal
 RegionName = Literal["a", "b"]
 NAMES: tuple[RegionName, RegionName] = ("a", "b")
 LAST_LAB = 7
+ZONE = "lab.example."
+"""The hosted zone in which both regions have their names."""
 
 
 def base_port(number: int) -> int:

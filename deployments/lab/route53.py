@@ -13,7 +13,7 @@ from deployments.lab.component import LabError, Proof
 from deployments.lab.dns_server import client
 from deployments.lab.lab import PROJECT
 from deployments.lab.proof import of_process
-from deployments.lab.route53_server import ZONE
+from deployments.lab.region_address import ZONE
 
 if TYPE_CHECKING:
     from deployments.lab.lab import Lab

@@ -14,7 +14,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from moto.route53.models import FakeZone, HostedZoneIdentifier, RecordSet, route53_backends
 from moto.utilities.id_generator import moto_id_manager
 
-ZONE = "lab.example."
+from deployments.lab.region_address import ZONE
+
 OWN = ("NS", "SOA")  # Route53 makes these itself
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
