@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from deployments.lab.component import Component
     from deployments.lab.region_address import Region
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("labs of their own")]
 
 
 @pytest.fixture(scope="module")
