@@ -27,6 +27,9 @@ from runbooks.records import Check, CheckStatus, Consent, Finding, Impact, Mode,
 from runbooks.report_schema import Report
 from runbooks.site import Application, Cluster, Region, Site
 from tasks import evidence
+from tasks.clients import kubernetes
+from tasks.clients.kubernetes import Api
+from tasks.contact import Contact
 from tasks.evidence import Mirror
 from tasks.leases import Renewal
 from tasks.reserve import ROOM_BYTES, Reserve
@@ -35,6 +38,7 @@ from tasks.software import software
 LOG = logging.getLogger("dr")
 RUN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 M = TypeVar("M", bound=Model)
+PATIENT = ("respond", "restore", "validate")
 FREE_THE_DISK = "free the disk or mend the rights; a run that leaves no evidence is not started"
 
 
@@ -98,6 +102,7 @@ class Case:
         self.failure: BaseException | None = None
         self.report: Report | None = None
         self.reserve = Reserve(self.directory)
+        self.contact = Contact(f"the API server of region {self.region.name}", self._patience, self.event)
         self.kept: dict[str, str] = {}
         self.phase: str | None = None
         self.step: str | None = None
@@ -107,6 +112,17 @@ class Case:
     def cluster(self) -> Cluster:
         """Of a scenario whose target is in Kubernetes. Raises: Refused: the region has none."""
         return self.region.kubernetes
+
+    def connect(self) -> Api:
+        """The API of the cluster; when it is away for a while, reads are asked again until it is back.
+
+        Raises: as `kubernetes.connect`.
+        """
+        return kubernetes.connect(self.cluster, contact=self.contact)
+
+    def _patience(self) -> timedelta:
+        """While something is broken, all the time that the phase has."""
+        return self.within(self.phase) if self.phase in PATIENT else timedelta()
 
     @property
     def kind(self) -> RunKind:

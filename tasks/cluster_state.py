@@ -12,7 +12,6 @@ from runbooks.records import FileManifest, RowsState, Snapshot, State
 from runbooks.site import Cluster, Files
 from tasks import backups, files, incident_plans, readiness, rows
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api, Missing, Objects, Resource
 from tasks.digests import hmac_key, kube_object
 from tasks.restores import Restored
@@ -24,7 +23,6 @@ NOISE = {("", "events"), ("events.k8s.io", "events"), ("coordination.k8s.io", "l
 """No recovery brings them back."""
 NOISY_GROUPS = {"metrics.k8s.io"}
 """Measurements, not objects."""
-API_WITHIN = timedelta(minutes=2)
 
 
 class Recorded(Model):
@@ -82,7 +80,7 @@ def record_before(case: Case) -> Recorded:
         Unavailable: the API or a database does not answer.
     """
     key = hmac_key(case)
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         snapshots = tuple(snapshot(api, n, key) for n in case.application.namespaces)
         if case.is_drill:
             _must_be_there(snapshots)
@@ -155,7 +153,7 @@ def record_after(case: Case) -> State:
         Unavailable: the API does not answer.
     """
     before, key = case.load("before", State), hmac_key(case)
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         snapshots = tuple(snapshot(api, n, key) for n in case.application.namespaces)
         manifests = [_manifest_or_none(case, api, f) for f in case.application.files]
     state = State(
@@ -204,7 +202,7 @@ def wait_until_ready(case: Case) -> None:
 
 def wait_for_workloads(case: Case, *, within: timedelta) -> None:
     before = case.load("before", State).namespaces
-    with kubernetes.connect(case.cluster, within=API_WITHIN) as api:
+    with case.connect() as api:
         wait_until(
             lambda: readiness.look(api, case.application, before),
             within=within,

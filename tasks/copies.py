@@ -14,7 +14,6 @@ from runbooks.site import Files, Markers
 from tasks import cluster_state, files, losses, observer, validation
 from tasks import sandbox as sandboxes
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api
 from tasks.digests import hmac_key
 from tasks.losses import Count
@@ -34,7 +33,7 @@ def compare_objects(case: Case) -> Compared:
     sandbox are named as not checked."""
     record, made = case.load("backup", BackupRecord), sandboxes.of(case)
     key = hmac_key(case)
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         snapshots = {n: cluster_state.snapshot(api, name, key) for n, name in made.names.items()}
     total = Compared(compared=0, differences=0)
     for namespace, after in snapshots.items():
@@ -72,7 +71,7 @@ def compare_files(case: Case) -> Compared:
     for wanted in case.application.files:
         name = f"files of {wanted.store} in the sandbox"
         try:
-            with kubernetes.connect(case.cluster) as api:
+            with case.connect() as api:
                 after = files.manifest(api, in_sandbox(case, api, wanted))
         except RecoveryError as error:
             case.checks([validation.not_run(name, "checksums of every file", error.problem)])
@@ -159,7 +158,7 @@ def _counted(case: Case, wanted: Files, markers: Markers, declared: datetime) ->
     where, name = observer.directory(case.site, case.run_id), case.application.name
     gone = losses.lost_before(where, name, markers.store, declared)
     written = [m for m in losses.of(where, name, markers.store, began - BEFORE_BACKUP) if m.seq not in gone]
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         text = _read(api, in_sandbox(case, api, wanted), str(markers.found_in))
     return losses.count(written, {m.seq for m in written if m.id in text}, declared)
 

@@ -25,7 +25,7 @@ from tasks import (
 )
 from tasks.backups import Choice
 from tasks.cases import Case
-from tasks.clients import artifacts, kubernetes
+from tasks.clients import artifacts
 from tasks.clients.kubernetes import Api, Right
 from tasks.incident_plans import ASKS_FOR, Diagnosis, Held, State, Way
 from tasks.obstacles import Controller
@@ -89,7 +89,7 @@ def make_plan(case: Case) -> tuple[Diagnosis, ...]:
         case.load("backup", BackupRecord),
         Seen.model_validate((case.recorded("diagnosis.look") or {})["evidence"]),
     )
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         found = tuple(_diagnosed(case, api, record, one, seen.red) for one in case.load("before", Recorded).namespaces)
         working_against = obstacles.controllers(case, api)
         wanted = list(_rights(case, api, record, found, working_against))
@@ -122,7 +122,7 @@ def make_plan(case: Case) -> tuple[Diagnosis, ...]:
     artifacts.show_plan(case.run_id, lines)
     _must_be_needed(case, found)
     _must_be_consented(case, needs)
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         rights.must_be_granted_for_plan(api, wanted)
     if case.attempt.dry_run:
         raise DryRunEnded("dry run: the plan is made, nothing was changed", "to carry it out leave out --dry-run")

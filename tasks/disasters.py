@@ -10,7 +10,6 @@ from runbooks.model import Model
 from runbooks.records import State
 from tasks import incident_plans, namespaces
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api, Conflict, Missing, Object
 from tasks.incident_plans import Diagnosis, Held, Way
 from tasks.made import RUN, find
@@ -40,7 +39,7 @@ def delete_namespace(case: Case) -> Deleted:
         NotRecovered: one was still Terminating after 10 min, or was made again by somebody.
     """
     planned = {s.namespace: str(s.uid) for s in case.load("before", State).namespaces}
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         if case.clock_of("fault") is None:
             for name in planned:
                 _must_be_planned(name, planned[name], namespaces.present(api, name))
@@ -133,7 +132,7 @@ def make_room(case: Case) -> Room:
     found = [one for one in incident_plans.diagnoses(case) if one.is_restored and one.uid is not None]
     for one in found:
         _must_be_consented(case, one)
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         for one in found:
             if one.way is Way.SET_ASIDE:
                 _set_original_aside(case, api, one.namespace, str(one.uid))
@@ -190,7 +189,7 @@ def set_aside(case: Case, namespace: str) -> None:
         Refused: it is the original, or what is in it was not restored by this run.
         NotRecovered: it was still Terminating after 10 min.
     """
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         found = namespaces.present(api, namespace)
         if found is None:
             return

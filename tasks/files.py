@@ -37,7 +37,7 @@ def manifest(api: Api, files: Files) -> FileManifest:
     """
     pod = _running_pod(api, files)
     taken_at = now()
-    done = api.exec(files.namespace, pod, files.container, ["sh", "-c", script(files)], within=WITHIN)
+    done = api.exec_reading(files.namespace, pod, files.container, ["sh", "-c", script(files)], within=WITHIN)
     trouble = [line for line in done.stderr.splitlines() if line.strip() and VANISHED not in line]
     if trouble or done.exit_code not in (0, XARGS_SAW_FAILURES):
         said = trouble[0].decode(errors="replace")[:256] if trouble else f"exit code {done.exit_code}"

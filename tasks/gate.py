@@ -13,7 +13,6 @@ from runbooks.errors import NotRecovered
 from runbooks.model import Json
 from tasks import made
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api, Object
 from tasks.steps import step
 from tasks.waits import NotYet, wait_until
@@ -63,7 +62,7 @@ def open(case: Case) -> None:
         NotRecovered: no pod is ready behind one of them.
     """
     open_all(case)
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         for namespace, name in services(case):
             wait_until(
                 partial(_has_endpoints, api, namespace, name),
@@ -88,7 +87,7 @@ def ready_endpoints(slices: list[Object]) -> int:
 
 def open_all(case: Case) -> None:
     """No gated Service is closed. Changes: the selectors of those that were."""
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         for namespace, name in services(case):
             found = api.get(*SERVICE, name, namespace=namespace)
             if KEY in _selector(found):
@@ -98,7 +97,7 @@ def open_all(case: Case) -> None:
 
 def close(case: Case) -> None:
     """Clients are kept out again: what they got was wrong."""
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         for namespace, name in services(case):
             found = api.get(*SERVICE, name, namespace=namespace)
             if KEY not in _selector(found):

@@ -6,8 +6,10 @@ Completed of it all the same. So what it holds is looked at before it is chosen.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import timedelta
 
 from runbooks.errors import Refused, Unavailable
 from runbooks.kube import key
@@ -36,7 +38,7 @@ def choose(case: Case, api: Api, *, without: Collection[str] = ()) -> Chosen:
         Refused: none is usable, with the reason for each; or the one that the request names is not.
         Unavailable: the object store hands out nothing.
     """
-    named = plans.planned(case)
+    named, end = plans.planned(case), time.monotonic() + downloads.PATIENCE.total_seconds()
     left = [b for b in velero_server.all_backups(api, case.cluster) if b.name not in without]
     passed_over = [Rejected(backup=name, why="a restore of it failed") for name in without]
     second_best: Chosen | None = None
@@ -47,7 +49,8 @@ def choose(case: Case, api: Api, *, without: Collection[str] = ()) -> Chosen:
             if second_best is not None:
                 return second_best
             raise _none(error, passed_over) from error
-        found = _looked_into(case, api, choice, passed_over)
+        within = timedelta(seconds=max(end - time.monotonic(), 0))  # one store that is away is waited for once
+        found = _looked_into(case, api, choice, passed_over, within)
         if isinstance(found, Chosen):
             why = _uncovered(case, found.record)
             if why is None or named is not None:
@@ -64,10 +67,10 @@ def _none(error: Refused, passed_over: list[Rejected]) -> Refused:
     return Refused(error.problem + (f"; {told}" if told else ""), error.hint)
 
 
-def _looked_into(case: Case, api: Api, choice: Choice, passed_over: list[Rejected]) -> Chosen | str:
+def _looked_into(case: Case, api: Api, choice: Choice, passed_over: list[Rejected], within: timedelta) -> Chosen | str:
     """With what it holds, or why it cannot be taken."""
     try:
-        record = recorded(case, api, choice.backup)
+        record = recorded(case, api, choice.backup, within=within)
     except Unavailable as error:
         return f"what is in it cannot be read: {error.problem}"
     if (lacks := _lacks(case, record)) is not None:
@@ -75,9 +78,9 @@ def _looked_into(case: Case, api: Api, choice: Choice, passed_over: list[Rejecte
     return Chosen(choice.model_copy(update={"rejected": (*passed_over, *choice.rejected)}), record)
 
 
-def recorded(case: Case, api: Api, backup: Backup) -> BackupRecord:
+def recorded(case: Case, api: Api, backup: Backup, *, within: timedelta = downloads.PATIENCE) -> BackupRecord:
     """What the backup holds of the application, and what the observer saw while it was taken."""
-    contents, secret = downloads.fetch(case, api, "BackupContents", backup.name), hmac_key(case)
+    contents, secret = downloads.fetch(case, api, "BackupContents", backup.name, within=within), hmac_key(case)
     return BackupRecord(
         backup=backup,
         objects=tuple(kube_object(body, secret) for body in downloads.objects(contents) if plans.is_ours(case, body)),

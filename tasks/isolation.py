@@ -15,7 +15,7 @@ from runbooks.records import Check, CheckStatus, State
 from tasks import made
 from tasks import sandbox as sandboxes
 from tasks.cases import Case
-from tasks.clients import dns, kubernetes
+from tasks.clients import dns
 from tasks.clients.kubernetes import Api, Object
 from tasks.steps import step
 from tasks.waits import NotYet, wait_until
@@ -49,7 +49,7 @@ def try_network(case: Case) -> Network:
         Refused: the probe reaches nothing, so a later failure to reach something would prove nothing.
     """
     enforced = True
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         for namespace in sandboxes.names(case).values():
             enforced = _tried(case, api, namespace) and enforced
     return Network(policy_enforced=enforced)
@@ -125,7 +125,7 @@ def prove(case: Case) -> None:
     Raises:
         NotRecovered: something was reached, or it could not be asked.
     """
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         questions = [*_connections(case), *_resolutions(case)]
         checks = [_of_pod(api, pod, questions) for pod in sandboxes.pods(case, api)]
     case.checks(checks or [_nobody()])

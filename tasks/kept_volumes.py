@@ -8,7 +8,6 @@ from runbooks.model import Json, Model
 from runbooks.records import Severity
 from tasks import incident_plans
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api, Missing, Object
 from tasks.steps import step
 
@@ -44,7 +43,7 @@ def retain(case: Case) -> tuple[Kept, ...]:
 
     Changes: the reclaim policy of these volumes to Retain.
     """
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         found = list(of(api, incident_plans.restored_namespaces(case)))
         for volume in found:
             _retain(case, api, volume)

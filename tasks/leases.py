@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -108,7 +109,7 @@ def renew(cluster: Cluster, name: str, run_id: str, acquired: str) -> None:
             f"{run_id}",
             "another process took over; this one must not go on",
         )
-    with kubernetes.connect(cluster) as api:
+    with kubernetes.connect(cluster) as api, contextlib.suppress(Conflict):  # who changed it, the next look tells
         api.patch(*KIND, name, _claim(_spec(run_id), found.version), namespace=NAMESPACE)
 
 
@@ -148,15 +149,17 @@ class Renewal:
 
     def __init__(self, renew: Callable[[], None], release: Callable[[], None]) -> None:
         self._ask, self._release = renew, release
-        self._renewed = time.monotonic()
+        self._renewed = self._asked = time.monotonic()
         self._ended = threading.Event()
         self._lost: Refused | None = None
+        self._asking = threading.Lock()
         threading.Thread(target=self._forever, name="lease", daemon=True).start()
 
     def must_be_held(self) -> None:
         """Raises: Refused: another process took over, as a run that was stopped for a while finds out here."""
-        if time.monotonic() - self._renewed > ASKED_AFTER.total_seconds():
-            self._renew()
+        with self._asking:
+            if time.monotonic() - max(self._renewed, self._asked) > ASKED_AFTER.total_seconds():
+                self._renew()
         if self._lost is not None:
             raise self._lost
 
@@ -169,9 +172,11 @@ class Renewal:
 
     def _forever(self) -> None:
         while self._lost is None and not self._ended.wait(RENEWED_EVERY.total_seconds()):
-            self._renew()
+            with self._asking:
+                self._renew()
 
     def _renew(self) -> None:
+        self._asked = time.monotonic()
         try:
             self._ask()
         except Refused as error:

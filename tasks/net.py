@@ -13,7 +13,6 @@ from runbooks.model import Json, Model
 from runbooks.records import Severity, State
 from tasks import cluster_state, disasters, gate, velero
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api, Missing
 from tasks.steps import step
 from tasks.waits import NotYet, wait_until
@@ -47,7 +46,7 @@ def cast(case: Case) -> Net:
     Raises:
         Refused: the safety backup did not complete, or a volume is not bound.
     """
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         volumes = tuple(v for n in case.application.namespaces for v in _volumes(api, n))
         known = _earlier(case)
         volumes = tuple(v.model_copy(update={"policy": known.get(v.uid, v.policy)}) for v in volumes)
@@ -129,7 +128,7 @@ def use(case: Case, why: str) -> None:
     case.note("net", why=why)
     for namespace in case.application.namespaces:
         disasters.set_aside(case, namespace)
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         for namespace in case.application.namespaces:
             _create_namespace(case, api, namespace)
         for volume in net.volumes:
@@ -192,7 +191,7 @@ def put_away(case: Case, *, recovered: bool) -> None:
         return
     net = Net.model_validate(recorded["evidence"])
     kept = []
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         for volume in net.volumes:
             if recovered or _is_in_use(api, volume):
                 _give_back(case, api, volume)
@@ -214,7 +213,7 @@ def _undo_half_cast(case: Case) -> None:
     earlier = _earlier(case)
     if not earlier:
         return
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         for namespace in case.application.namespaces:
             for volume in _volumes(api, namespace):
                 if volume.uid in earlier:

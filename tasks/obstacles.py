@@ -13,7 +13,6 @@ from runbooks.errors import Refused
 from runbooks.model import Json, Model
 from runbooks.records import KubeObject, Severity
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api, Missing, Object, Resource
 from tasks.steps import step
 
@@ -121,7 +120,7 @@ def pause(case: Case) -> tuple[str, ...]:
         Refused: one of them is another object by now.
     """
     wanted = [Controller.model_validate(one) for one in _planned(case)]
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         for one in wanted:
             _pause(case, api, one)
     return tuple(one.label for one in wanted)
@@ -167,7 +166,7 @@ def resume(case: Case, *, recovered: bool) -> None:
     paused = list(_paused(case))
     if not paused:
         return
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         for one, path, was in paused:
             if recovered:
                 _resume(case, api, one, path, was)

@@ -10,7 +10,6 @@ from runbooks.records import Check, CheckStatus, KubeObject, Snapshot, State
 from tasks import cluster_state, made, validation
 from tasks import sandbox as sandboxes
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api
 from tasks.digests import hmac_key
 from tasks.namespaces import NAMESPACE
@@ -43,7 +42,7 @@ def look_again(case: Case) -> None:
 def compare_with_before(case: Case) -> None:
     """Records state and checks; a second time the later checks count."""
     before, key = case.load("before", State), hmac_key(case)
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         ours = _managers(case, api)
         now = tuple(cluster_state.snapshot(api, s.namespace, key) for s in before.namespaces)
         volumes = list(_volumes_of(case, api))

@@ -106,7 +106,7 @@ def rights(case: Case, api: Api, record: BackupRecord, found: Diagnosis) -> list
 
 def _create_all(case: Case, api: Api, record: BackupRecord, found: Diagnosis) -> Restored:
     started_at = now()
-    for body in _wanted(case, downloads.fetch(case, api, "BackupContents", record.backup.name), found):
+    for body in _wanted(case, _contents(case, api, record), found):
         _create(case, api, body)
     return Restored(
         name=case.name("pieces"),
@@ -148,6 +148,10 @@ def prepared(case: Case, body: Object) -> Object:
     if new["kind"] == "Pod":
         new["spec"].pop("nodeName", None)
     return new
+
+
+def _contents(case: Case, api: Api, record: BackupRecord) -> bytes:
+    return downloads.fetch(case, api, "BackupContents", record.backup.name, within=downloads.PATIENCE)
 
 
 def _service(case: Case, new: dict[str, Any], old: Object) -> None:

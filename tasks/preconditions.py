@@ -8,7 +8,6 @@ from runbooks.errors import Refused
 from runbooks.model import now, rfc3339, spell
 from tasks import object_store, open_incidents, probes, rights
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Missing
 from tasks.steps import step
 
@@ -112,7 +111,7 @@ def _answers_now(case: Case) -> None:
 
 
 def _namespace_is_labelled(case: Case, namespace: str) -> None:
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         try:
             found = api.get("v1", "Namespace", namespace)
         except Missing as error:

@@ -6,7 +6,6 @@ from runbooks.errors import NotRecovered, RecoveryError
 from runbooks.model import Json
 from tasks import velero_server
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api, Missing, Object
 from tasks.velero_server import SCHEDULE
 
@@ -19,7 +18,7 @@ def check(case: Case) -> None:
     Raises:
         NotRecovered: it is not protected, with everything that is missing.
     """
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         problems = [p for p in (_trouble(api, case, name) for name in _names(case)) if p is not None]
         try:
             velero_server.must_be_available(api, case.cluster)

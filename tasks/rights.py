@@ -16,7 +16,6 @@ from runbooks.records import RunKind
 from runbooks.site import Application, Cluster
 from tasks import leases
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api, Right
 
 AT_ONCE = 8
@@ -109,7 +108,7 @@ def must_be_granted(case: Case) -> None:
         Refused: it may not, with every right that is missing and the roles that grant them.
     """
     wanted = needed(case.cluster, case.application, case.kind)
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         lacking = missing(api, wanted)
     if lacking:
         raise Refused(

@@ -31,6 +31,7 @@ from tasks.cases import (
 from tasks.endings import Ending
 from tasks.reserve import Reserve
 from tasks.software import versions
+from tasks.steps import in_spite_of_silence
 
 LOG = logging.getLogger("dr")
 LETTING_GO = ("probes.end_observer", "locks.release")
@@ -217,7 +218,7 @@ def _tried(case: Case, stop: Stop, name: str, act: Callable[[], object], severit
     case.step = name
     try:
         stop.may_interrupt = True
-        act()
+        in_spite_of_silence(case, act)
         stop.may_interrupt = False
     except RecoveryError as error:
         stop.may_interrupt = False

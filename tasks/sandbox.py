@@ -15,7 +15,6 @@ from runbooks.model import Json, Model
 from runbooks.records import Check, CheckStatus, KubeObject
 from tasks import backups, made, namespaces, restores
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api, Conflict, Exists, Missing, Object
 from tasks.made import RUN
 from tasks.namespaces import CLAIM, NAMESPACE
@@ -30,7 +29,6 @@ POD = ("v1", "Pod")
 CONFIG_MAP = ("v1", "ConfigMap")
 VOLUME_RESTORE = ("velero.io/v1", "PodVolumeRestore")
 GONE_WITHIN = timedelta(minutes=5)
-API_WITHIN = timedelta(minutes=2)
 PRIVILEGED: dict[str, Json] = {"pod-security.kubernetes.io/enforce": "privileged"}
 """Taking a pod's network away needs NET_ADMIN in it."""
 
@@ -76,7 +74,7 @@ def clear_leftovers(case: Case) -> list[str]:
     """
     image(case)
     cleared = []
-    with kubernetes.connect(case.cluster, within=API_WITHIN) as api:
+    with case.connect() as api:
         for found in api.list(*NAMESPACE, selector=f"{LABEL}={case.application.name}"):
             of_run = found["metadata"]["labels"].get(RUN)
             if of_run != case.run_id and found["metadata"]["name"] not in case.application.namespaces:
@@ -97,7 +95,7 @@ def make(case: Case) -> Made:
         Refused: a pod of the backup could not be restored without harm, or the name is taken; nothing was restored.
     """
     _must_be_harmless(case.load("backup", BackupRecord).objects)
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         uids = {name: _made(case, api, name) for name in names(case).values()}
     made_now = Made(names=names(case), uids=uids)
     case.note("application", name=case.application.name, way=_way(case), target={"sandbox": dict[str, Json](uids)})
@@ -157,7 +155,7 @@ def restore(case: Case) -> Restored:
         NotRecovered: the Restore failed or did not end in time.
     """
     record, where = case.load("backup", BackupRecord), case.cluster.velero_namespace
-    with kubernetes.connect(case.cluster, within=API_WITHIN) as api:
+    with case.connect() as api:
         must_be_ours(case, api)
         changes = sandbox.rules(record.objects, image(case), case.run_id)
         name = case.name("sandbox")
@@ -225,7 +223,7 @@ def wait_until_hydrated(case: Case) -> None:
     Raises:
         NotRecovered: a pod did not get so far in time.
     """
-    with kubernetes.connect(case.cluster, within=API_WITHIN) as api:
+    with case.connect() as api:
         pods = wait_until(
             lambda: _holding(case, api),
             within=case.within("restore"),
@@ -272,7 +270,7 @@ def remove(case: Case) -> None:
     Raises:
         NotRecovered: something of it is still there.
     """
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         for name in names(case).values():
             found = namespaces.present(api, name)
             if found is not None and (found["metadata"].get("labels") or {}).get(RUN) == case.run_id:

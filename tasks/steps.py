@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar, get_type_hints
 
@@ -17,10 +18,14 @@ from pydantic import TypeAdapter
 
 from runbooks.errors import DryRunEnded, RecoveryError
 from tasks.cases import Case
+from tasks.clients.kubernetes import Unheard
 
 P = ParamSpec("P")
 R = TypeVar("R")
 LOG = logging.getLogger("dr")
+PAUSE_SECONDS = 0.5
+AGAIN_WITHIN_SECONDS = 30.0
+"""An API server that answers questions and no changes is in trouble of another kind, which no waiting mends."""
 
 
 def name_of(function: Callable[..., object]) -> str:
@@ -69,12 +74,30 @@ def every_attempt(function: Callable[Concatenate[Case, P], R]) -> Callable[Conca
 def _tried(case: Case, function: Callable[Concatenate[Case, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     case.begin_step(name_of(function))
     try:
-        return function(case, *args, **kwargs)
+        return in_spite_of_silence(case, lambda: function(case, *args, **kwargs))
     except DryRunEnded:
         raise
     except RecoveryError as error:
         case.fail_step(error)
         raise
+
+
+def in_spite_of_silence(case: Case, act: Callable[[], R]) -> R:
+    """What *act* returns. When a change of the cluster got no answer, *act* begins again once the API server answers.
+
+    As on a resume after a kill it looks at the world before it acts, so nothing is done twice.
+    """
+    end: float | None = None
+    while True:
+        try:
+            return act()
+        except Unheard as error:
+            case.connect().close()  # waits; still away: Unavailable
+            end = end or time.monotonic() + AGAIN_WITHIN_SECONDS
+            if time.monotonic() >= end:
+                raise
+            case.event(f"no answer to a change: {error.problem}; looking whether it was done")
+            time.sleep(PAUSE_SECONDS)
 
 
 def _shown(name: str, body: Callable[[], R]) -> R:

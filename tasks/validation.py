@@ -16,7 +16,6 @@ from runbooks.records import BackupState, Check, CheckStatus, KubeObject, Snapsh
 from runbooks.site import Files
 from tasks import cluster_state, gate, incident_plans, plans, probes
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.steps import step
 from tasks.velero import BackupRecord
 
@@ -179,7 +178,7 @@ def compare_rows(case: Case) -> Compared:
 @step
 def ask_inside(case: Case) -> None:
     """Asks each pod of each Service the site's questions, through the API server: no client needs to be let in."""
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         within = case.within("validate")
         checks = made("pods answer from inside", lambda: probes.ask_pods(api, case.application, within))
     case.checks(checks)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import time
 
 from runbooks.errors import Refused
-from runbooks.model import Json, now
+from runbooks.model import Json, now, spell
 from runbooks.records import Backup, Check, CheckStatus, Severity
 from tasks import (
     attempts,
@@ -23,7 +23,6 @@ from tasks import (
 )
 from tasks.backups import Coverage
 from tasks.cases import Case
-from tasks.clients import kubernetes
 from tasks.clients.kubernetes import Api
 from tasks.digests import hmac_key, kube_object
 from tasks.incident_plans import Way
@@ -35,7 +34,6 @@ __all__ = [
     "BackupRecord", "choose_backup", "prove_coverage", "restore", "restore_objects", "safety_backup", "save_results",
 ]  # fmt: skip
 KEPT = "72h0m0s"
-API_WITHIN = timedelta(minutes=2)
 
 # -- prepare ----------------------------------------------------------------------------------------------------------
 
@@ -51,14 +49,15 @@ def choose_backup(case: Case) -> Backup:
             hold, or it lacks some of it.
         Unavailable: the object store did not hand out what is in the backup.
     """
-    with kubernetes.connect(case.cluster) as api:
-        case.note("tools", velero=velero_server.must_be_at_work(api, case.cluster))
+    with case.connect() as api:
         if not case.is_drill:
+            case.note("tools", velero=_at_work_at_last(case, api))
             return _choose_for_incident(case, api)
+        case.note("tools", velero=velero_server.must_be_at_work(api, case.cluster))
         choice = backups.choose(
             velero_server.all_backups(api, case.cluster), plans.wanted(case), named=plans.planned(case)
         )
-        contents = downloads.fetch(case, api, "BackupContents", choice.backup.name)
+        contents = downloads.fetch(case, api, "BackupContents", choice.backup.name, within=downloads.PATIENCE)
     key = hmac_key(case)
     record = BackupRecord(
         backup=choice.backup,
@@ -70,6 +69,21 @@ def choose_backup(case: Case) -> Backup:
     plans.must_hold_what_was_seen(case, record)
     plans.note(case, choice, record)
     return choice.backup
+
+
+def _at_work_at_last(case: Case, api: Api) -> str:
+    """An incident waits for a Velero, or an object store, that comes back within minutes."""
+    end, is_told = time.monotonic() + downloads.PATIENCE.total_seconds(), False
+    while True:
+        try:
+            return velero_server.must_be_at_work(api, case.cluster)
+        except Refused as error:
+            if time.monotonic() >= end:
+                raise
+            if not is_told:
+                case.event(f"{error.problem}; waited for, {spell(downloads.PATIENCE)} at most")
+                is_told = True
+            time.sleep(1)
 
 
 def _choose_for_incident(case: Case, api: Api) -> Backup:
@@ -118,7 +132,7 @@ def safety_backup(case: Case) -> Backup:
         "storageLocation": case.cluster.storage_location,
         "ttl": KEPT,
     }
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         labels, within = {backups.SAFETY: "true"}, case.within("prepare")
         taken = velero_server.take_backup(case, api, case.name("safety"), spec, labels=labels, within=within)
     found = backups.coverage(taken, plans.live_claims(case), case.application.not_backed_up)
@@ -149,7 +163,7 @@ def restore(case: Case) -> Restored:
         return _as_planned(case)
     record = case.load("backup", BackupRecord)
     namespace, name = case.cluster.velero_namespace, case.name("restore")
-    with kubernetes.connect(case.cluster, within=API_WITHIN) as api:
+    with case.connect() as api:
         if made.find(api, restores.RESTORE, name, namespace) is None:
             for one in case.application.namespaces:
                 namespaces.must_be_free(case, api, one)
@@ -160,7 +174,7 @@ def restore(case: Case) -> Restored:
 def _as_planned(case: Case) -> Restored:
     """Namespaces first, since pieces of another one may need them; the account of the restore is what counts."""
     done: list[Restored] = []
-    with kubernetes.connect(case.cluster, within=API_WITHIN) as api:
+    with case.connect() as api:
         if wanted := incident_plans.restored_namespaces(case):
             done.append(attempts.restore(case, api, wanted))
         backup = case.load("backup", BackupRecord).backup
@@ -204,7 +218,7 @@ def save_results(case: Case) -> None:
     Raises:
         Unavailable: Velero or its bucket does not answer.
     """
-    with kubernetes.connect(case.cluster) as api:
+    with case.connect() as api:
         name = attempts.latest(case, api)
         if made.find(api, restores.RESTORE, name, case.cluster.velero_namespace) is not None:
             restores.save_results(case, api, name)
@@ -223,5 +237,5 @@ def restore_objects(case: Case, backup: str) -> Restored:
         "includedNamespaces": list(case.application.namespaces),
         "excludedResources": ["pods", "persistentvolumeclaims", "persistentvolumes"],
     }
-    with kubernetes.connect(case.cluster, within=API_WITHIN) as api:
+    with case.connect() as api:
         return restores.run(case, api, case.name("net"), spec, within=case.document.budget("restore"))

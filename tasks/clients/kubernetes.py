@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -20,43 +21,49 @@ from tasks.clients.kubernetes_errors import (
     Exists,
     Forbidden,
     Missing,
+    Unheard,
     Unsupported,
     from_status,
     is_status,
+    sending,
 )
 from tasks.clients.kubernetes_exec import Executed, execute
-from tasks.clients.kubernetes_http import Object, Objects, Request, Response, Transport, reading
+from tasks.clients.kubernetes_http import PAUSE_SECONDS, Contact, Object, Objects, Request, Response, Transport, reading
 from tasks.clients.kubernetes_paths import Discovered, Resource, Right
 
 __all__ = [
-    "Api", "Conflict", "Discovered", "Executed", "Exists", "Forbidden", "Identity", "Missing", "Object", "Objects",
-    "Resource", "Right", "Unsupported", "connect", "identify", "reading",
+    "Api", "Conflict", "Contact", "Discovered", "Executed", "Exists", "Forbidden", "Identity", "Missing", "Object",
+    "Objects", "Resource", "Right", "Unheard", "Unsupported", "connect", "identify",
 ]  # fmt: skip
 
 EXEC_WITHIN = timedelta(minutes=5)
+CONNECT_WITHIN = timedelta(seconds=5)
 REVIEW = "authorization.k8s.io/v1"
 
 
-def connect(cluster: Cluster, *, within: timedelta = timedelta(seconds=5)) -> Api:
+def connect(cluster: Cluster, *, within: timedelta = CONNECT_WITHIN, contact: Contact | None = None) -> Api:
     """An API that is proven to be the pinned cluster's.
 
     Raises:
-        Unavailable: no answer *within*.
+        Unavailable: no answer *within*, or what *contact* allows where there is one.
         Refused: another cluster is behind the context, or the configuration is not usable.
     """
-    api = Api(Transport(whom.load(cluster)))
-    whom.prove(cluster, api.identity(within))
+    api = Api(Transport(whom.load(cluster), contact))
+    whom.prove(cluster, api.identity(within if contact is None else None))
     return api
 
 
 def identify(cluster: Cluster) -> Identity:
     """What the cluster should be pinned to. Reads only. Raises: as `connect`, without comparing."""
     with Api(Transport(whom.load(cluster))) as api:
-        return api.identity(timedelta(seconds=5))
+        return api.identity(CONNECT_WITHIN)
 
 
 class Api:
-    """Raw objects by API version and kind. Reads are asked again while there is no answer (≤ 10 s), writes never."""
+    """Raw objects by API version and kind.
+
+    Reads are asked again while there is no answer, for 10 s or as long as the contact of a run allows; writes never.
+    """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -66,9 +73,12 @@ class Api:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._transport.close()
 
-    def identity(self, within: timedelta) -> Identity:
+    def identity(self, within: timedelta | None) -> Identity:
         request = Request("GET", paths.one("v1", "Namespace", "kube-system", None), read_seconds=5)
 
         def look() -> str:
@@ -79,7 +89,7 @@ class Api:
             self._skew = _skew(answer, asked, now())
             return str(self._transport.json(request)["metadata"]["uid"])
 
-        uid = reading(look, within=within)
+        uid = reading(look, within=within, contact=self._transport.contact)
         return Identity(self._transport.server, uid, whom.fingerprints(self._transport.configuration))
 
     def skew(self) -> timedelta:
@@ -91,7 +101,7 @@ class Api:
     def get(self, api_version: str, kind: str, name: str, *, namespace: str | None = None) -> Object:
         """Raises: Missing."""
         request = Request("GET", paths.one(api_version, kind, name, namespace))
-        return reading(lambda: self._transport.json(request))
+        return self._transport.read(request)
 
     def list(
         self,
@@ -153,42 +163,67 @@ class Api:
             "spec": {"resourceAttributes": right.attributes},
         }
         request = Request("POST", paths.collection(REVIEW, "selfsubjectaccessreviews", None), body=body)
-        return bool(reading(lambda: self._transport.json(request))["status"]["allowed"])
+        return bool(self._transport.read(request)["status"]["allowed"])
 
     def exec(
         self, namespace: str, pod: str, container: str, argv: Sequence[str], *, within: timedelta = EXEC_WITHIN
     ) -> Executed:
-        """Run a command in a container, once. Raises: Missing, Forbidden; Unavailable: it did not end *within*."""
+        """Run a command in a container, once.
+
+        Raises:
+            Missing, Forbidden.
+            Unheard: the connection broke.
+            Unavailable: it did not end *within*.
+        """
         path = f"{paths.one('v1', 'Pod', pod, namespace)}/exec"
         return execute(self._transport, path, container, argv, within)
+
+    def exec_reading(
+        self, namespace: str, pod: str, container: str, argv: Sequence[str], *, within: timedelta = EXEC_WITHIN
+    ) -> Executed:
+        """As `exec`, of a command that changes nothing: run again when the connection breaks."""
+        end = time.monotonic() + within.total_seconds()
+        while True:
+            try:
+                return self.exec(namespace, pod, container, argv, within=within)
+            except Unheard:
+                self.get("v1", "Pod", pod, namespace=namespace)  # when the API server is away, it is waited for here
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(PAUSE_SECONDS)
 
     @functools.cached_property
     def discovered(self) -> Discovered:
         return lists.discover(self._transport)
 
-    # -- writes, sent once ------------------------------------------------------------------------------------------
+    # -- writes, sent once; Unheard: there was no answer --------------------------------------------------------------
 
     def create(self, api_version: str, kind: str, body: Object, *, namespace: str | None = None) -> Object:
         """Raises: Exists."""
         path = paths.collection(api_version, paths.plural(kind), namespace)
-        return self._transport.json(Request("POST", path, body=body))
+        with sending():
+            return self._transport.json(Request("POST", path, body=body))
 
     def patch(self, api_version: str, kind: str, name: str, body: Json, *, namespace: str | None = None) -> Object:
         """A merge patch. Raises: Missing; Conflict: its resourceVersion is not the present one."""
         path = paths.one(api_version, kind, name, namespace)
-        return self._transport.json(Request("PATCH", path, body=body, content_type="application/merge-patch+json"))
+        with sending():
+            return self._transport.json(Request("PATCH", path, body=body, content_type="application/merge-patch+json"))
 
     def json_patch(
         self, api_version: str, kind: str, name: str, operations: Objects, *, namespace: str | None = None
     ) -> Object:
         """All operations or none. Raises: Missing; Conflict: a `test` does not hold."""
         path = paths.one(api_version, kind, name, namespace)
-        return self._transport.json(Request("PATCH", path, body=operations, content_type="application/json-patch+json"))
+        request = Request("PATCH", path, body=operations, content_type="application/json-patch+json")
+        with sending():
+            return self._transport.json(request)
 
     def delete(self, api_version: str, kind: str, name: str, *, uid: str, namespace: str | None = None) -> None:
         """The deletion of exactly the object *uid* has begun. Raises: Missing; Conflict: it has another UID."""
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
-        self._transport.json(Request("DELETE", paths.one(api_version, kind, name, namespace), body=options))
+        with sending():
+            self._transport.json(Request("DELETE", paths.one(api_version, kind, name, namespace), body=options))
 
 
 def _selectors(selector: str | None, fields: str | None) -> dict[str, str]:

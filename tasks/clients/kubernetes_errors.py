@@ -7,7 +7,8 @@ Refused
 ├── Forbidden    403
 └── Unsupported  405
 Unavailable      429, 5xx, no connection, no answer in time
-└── Expired      410: the version or the page asked for is gone, list again
+├── Expired      410: the version or the page asked for is gone, list again
+└── Unheard      the same of what was to be done: nobody knows whether it was
 """
 
 from __future__ import annotations
@@ -51,6 +52,25 @@ class Unsupported(Refused):
 
 class Expired(Unavailable):
     """What was asked for is too old."""
+
+
+class Unheard(Unavailable):
+    """A change, or a command, got no answer: it was done or not. Look at the world before it is sent again."""
+
+
+class TooSlow(Unavailable):
+    """A command was heard, and did not end in time."""
+
+
+@contextlib.contextmanager
+def sending() -> Iterator[None]:
+    """Of what changes something: no answer leaves as Unheard."""
+    try:
+        yield
+    except TooSlow:
+        raise
+    except Unavailable as error:
+        raise Unheard(error.problem, error.hint) from error
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from kubernetes.stream.ws_client import websocket_proxycare
 
 from runbooks.errors import Unavailable
 from runbooks.model import spell
-from tasks.clients.kubernetes_errors import translated
+from tasks.clients.kubernetes_errors import TooSlow, sending, translated
 from tasks.clients.kubernetes_http import CONNECT_SECONDS, Object, Transport
 
 STDOUT, STDERR, ERROR = 1, 2, 3
@@ -34,13 +34,14 @@ def execute(transport: Transport, path: str, container: str, argv: Sequence[str]
     """What the command wrote, and how it ended. It gets no input.
 
     Raises:
-        Unavailable: it did not end *within* (it may run on), or the connection broke.
+        Unheard: the connection broke.
+        Unavailable: it did not end *within* (it may run on).
     """
     end = time.monotonic() + within.total_seconds()
     asked = [("container", container), ("stdout", "true"), ("stderr", "true"), *(("command", a) for a in argv)]
     url = f"wss://{transport.server.removeprefix('https://')}{path}?{urlencode(asked)}"
     channels: dict[int, bytearray] = {STDOUT: bytearray(), STDERR: bytearray(), ERROR: bytearray()}
-    with translated(transport.server), _connected(transport, url) as socket:
+    with sending(), translated(transport.server), _connected(transport, url) as socket:
         while not channels[ERROR]:
             left = end - time.monotonic()
             if left <= 0:
@@ -82,8 +83,8 @@ def _connected(transport: Transport, url: str) -> Iterator[websocket.WebSocket]:
         socket.shutdown()  # type: ignore[no-untyped-call]
 
 
-def _too_slow(container: str, argv: Sequence[str], within: timedelta) -> Unavailable:
-    return Unavailable(
+def _too_slow(container: str, argv: Sequence[str], within: timedelta) -> TooSlow:
+    return TooSlow(
         f"{argv[0]} in container {container} did not end within {spell(within)}",
         "is the pod busy, or its volume slow?",
     )

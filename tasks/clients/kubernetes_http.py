@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import urllib3
 from kubernetes.client import Configuration
 from kubernetes.client.rest import RESTClientObject
 
-from runbooks.errors import Unavailable
+from runbooks.errors import RecoveryError, Unavailable
 from tasks.clients.kubernetes_errors import from_status, translated
 
 Object = dict[str, Any]
@@ -29,19 +29,46 @@ READS_WITHIN = timedelta(seconds=10)
 PAUSE_SECONDS = 0.5
 
 
-def reading(look: Callable[[], T], *, within: timedelta = READS_WITHIN) -> T:
+class Contact(Protocol):
+    """The way to an API server over all the connections of a run, from whatever thread."""
+
+    def answered(self) -> None: ...
+
+    def failed(self, error: Unavailable, for_seconds: float) -> float:
+        """A read has had no answer for so long. Returns for how many seconds more it may be asked again."""
+
+
+class _NoContact:
+    def answered(self) -> None:
+        return
+
+    def failed(self, error: Unavailable, for_seconds: float) -> float:
+        return READS_WITHIN.total_seconds() - for_seconds
+
+
+def reading(look: Callable[[], T], *, within: timedelta | None = None, contact: Contact | None = None) -> T:
     """Ask again while there is no answer, every half second; for reads only.
 
-    Raises: whatever *look* raises, Unavailable only when *within* is over.
+    Raises: whatever *look* raises, Unavailable only when *within* is over, or else what *contact* allows.
     """
-    end = time.monotonic() + within.total_seconds()
+    began, known = time.monotonic(), contact or _NoContact()
     while True:
         try:
-            return look()
-        except Unavailable:
-            if time.monotonic() + PAUSE_SECONDS >= end:
+            answer = look()
+        except Unavailable as error:
+            gone = time.monotonic() - began
+            left = known.failed(error, gone)
+            if within is not None:
+                left = within.total_seconds() - gone
+            if left <= PAUSE_SECONDS:
                 raise
             time.sleep(PAUSE_SECONDS)
+        except RecoveryError:
+            known.answered()
+            raise
+        else:
+            known.answered()
+            return answer
 
 
 @dataclass(frozen=True)
@@ -67,8 +94,9 @@ class Response:
 class Transport:
     """One API server. Safe to use from several threads."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, contact: Contact | None = None) -> None:
         self.configuration = configuration
+        self.contact = contact
         self.server: str = configuration.host
         with translated(self.server):
             self._pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
@@ -93,6 +121,10 @@ class Transport:
         if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
             raise from_status(answer.status, answer.body, str(request))
         return _object(answer.body, request)
+
+    def read(self, request: Request, within: timedelta | None = None) -> Object:
+        """As `json`, asked again while there is no answer."""
+        return reading(lambda: self.json(request), within=within, contact=self.contact)
 
     def lines(self, request: Request) -> Iterator[Object]:
         """One object a line, as they come."""

@@ -35,10 +35,10 @@ def pages(
     resource: Resource,
     namespace: str | None,
     query: Mapping[str, str],
-    within: timedelta = READS_WITHIN,
+    within: timedelta | None = None,
 ) -> tuple[Objects, str]:
     """All objects, and the version of the world that they show."""
-    read_seconds = min(within.total_seconds(), READ_SECONDS)
+    read_seconds = READ_SECONDS if within is None else min(within.total_seconds(), READ_SECONDS)
 
     def look() -> tuple[Objects, str]:
         items: Objects = []
@@ -50,7 +50,7 @@ def pages(
             if not after:
                 return items, str(page["metadata"].get("resourceVersion", ""))
 
-    return reading(look, within=within)
+    return reading(look, within=within, contact=transport.contact)
 
 
 def _page(
@@ -117,7 +117,7 @@ def _changes(
 
 def discover(transport: Transport) -> Discovered:
     """Every kind that can be listed in a namespace, CRDs too; each in the first of its group's versions."""
-    groups = reading(lambda: transport.json(Request("GET", "/apis")))["groups"]
+    groups = transport.read(Request("GET", "/apis"))["groups"]
     wanted = ["v1", *(version for group in groups for version in paths.versions(group))]
     with ThreadPoolExecutor(THREADS) as pool:
         answers = list(pool.map(lambda version: _kinds(transport, version), wanted))
@@ -130,7 +130,11 @@ def discover(transport: Transport) -> Discovered:
 def _kinds(transport: Transport, api_version: str) -> tuple[Resource, ...] | str:
     """The kinds of one version, or its name when what serves it is down (an aggregated API)."""
     request = Request("GET", paths.root(api_version))
-    try:
-        return tuple(paths.listable(api_version, reading(lambda: transport.json(request), within=KINDS_WITHIN)))
-    except Unavailable:
-        return api_version
+    while True:
+        try:
+            return tuple(paths.listable(api_version, transport.read(request, KINDS_WITHIN)))
+        except Unavailable:
+            asked = time.monotonic()
+            transport.read(Request("GET", paths.root("v1")))  # was it the API server itself? then it is waited for
+            if time.monotonic() - asked < PAUSE_SECONDS:
+                return api_version

@@ -92,6 +92,12 @@ class World:
         """End one fault or all; requests that are held go on."""
         self._ask("DELETE", f"faults/{fault}" if fault else "faults")
 
+    def away(self, user: str = "runner") -> int:
+        """The API server is gone for *user*, and its open watches are cut, until the fault is released."""
+        fault = self.fault("close", user=user, times=None)
+        self.cut_watches()
+        return fault
+
     def deny(self, verb: str, resource: str, **more: str) -> None:
         """Forbid the runner a verb on a resource such as "restores.velero.io"; *more*: namespace, subresource, user."""
         self._ask("POST", "denials", {"user": "runner", "verb": verb, "resource": resource} | more)

@@ -13,7 +13,7 @@ import yaml
 from runbooks.errors import RecoveryError, Refused, Unavailable
 from runbooks.site import Cluster
 from tasks.clients import kubernetes
-from tasks.clients.kubernetes import Api, Conflict, Exists, Forbidden, Missing, Object, Unsupported
+from tasks.clients.kubernetes import Api, Conflict, Exists, Forbidden, Missing, Object, Unheard, Unsupported
 from tests.fakes import fake_world
 from tests.fakes.fake_world import World
 
@@ -111,9 +111,9 @@ def test_nobody_listens(world: World, tmp_path: Path) -> None:
 # -- statuses ---------------------------------------------------------------------------------------------------------
 
 BY_STATUS: dict[int, type[RecoveryError]] = {
-    400: Refused, 401: Refused, 403: Forbidden, 404: Missing, 405: Unsupported, 406: Refused, 408: Unavailable,
-    409: Conflict, 410: Unavailable, 413: Refused, 415: Refused, 422: Conflict, 429: Unavailable, 500: Unavailable,
-    502: Unavailable, 503: Unavailable, 504: Unavailable, 301: Unavailable, 307: Unavailable, 666: Unavailable,
+    400: Refused, 401: Refused, 403: Forbidden, 404: Missing, 405: Unsupported, 406: Refused, 408: Unheard,
+    409: Conflict, 410: Unheard, 413: Refused, 415: Refused, 422: Conflict, 429: Unheard, 500: Unheard,
+    502: Unheard, 503: Unheard, 504: Unheard, 301: Unheard, 307: Unheard, 666: Unheard,
 }  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_status_of_a_write(world: World, api: Api, status: int, kind: type[Recov
     before = len(world.writes())
     with pytest.raises(RecoveryError, match=f"POST /api/v1/namespaces/shop/configmaps: {status}") as raised:
         api.create(*MAP, a_map("x"), namespace="shop")
-    assert type(raised.value) is kind or (status == 410 and isinstance(raised.value, kind))
+    assert type(raised.value) is kind
     assert len(world.writes()) == before + 1
 
 
