@@ -191,7 +191,7 @@ def _hold_object(case: Case, alive: str | None) -> None:
             store.put_if_absent(where, mine.model_dump_json().encode())
             return
         held = Held.model_validate_json(found.body)
-        if held.run_id is not None and not held.is_me:
+        if held.run_id is not None and not _is_mine(case, held):
             _may_take_over(case, held.run_id, _is_alive(case, held, found.etag, alive))
         store.put_if_match(where, mine.model_dump_json().encode(), found.etag)
     except (Exists, Changed) as error:
