@@ -16,7 +16,9 @@ from tasks import (
     database_fence,
     database_plan,
     database_preconditions,
+    database_promotion,
     database_restore,
+    database_roles,
     database_standbys,
     database_state,
     database_symptoms,
@@ -49,7 +51,7 @@ def database_corruption(
     dry_run: bool = False,
     actor: str | None = None,
 ) -> str:
-    """Finds out what is wrong with a database, brings it back from pgBackRest, and says truthfully whether it is back.
+    """Finds out what is wrong with a database, brings it back from pgBackRest or a standby, and says whether it is.
 
     Runbook: runbooks/database-corruption.md
 
@@ -85,6 +87,7 @@ def database_corruption(
     with running.open(starting.run_id_of(run_id), request, attempt, clean_up.DATABASE) as case:
         locks.acquire(case)
         probes.ensure_observer(case)
+        database_roles.find(case)
         database_preconditions.check(case)
         database_state.record_before(case)
         if case.kind is RunKind.DRILL:
@@ -99,10 +102,12 @@ def database_corruption(
         database_fence.close(case)
         database_restore.stop(case)
         database_restore.set_aside(case)
+        database_promotion.promote(case)
         database_restore.restore(case)
         database_restore.recover(case)
         database_validation.compare_database(case)
         database_fence.open(case)
+        database_promotion.lead(case)
         database_validation.ask_outside(case)
         database_standbys.attach(case)
         database_validation.count_loss(case)

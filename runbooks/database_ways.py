@@ -21,7 +21,9 @@ class Way(StrEnum):
     POINT_IN_TIME = "point-in-time"
     """The data is wrong: all of it anew, then the WAL up to just before the wrong transaction."""
     TABLE = "table"
-    """One table is wrong: restored beside, its rows copied back, the service stays up."""
+    """One table is wrong: what one transaction did to it is undone, by a copy beside; the service stays up."""
+    PROMOTE = "promote"
+    """The primary is damaged, and a standby is healthy: it takes over, the old one is made anew behind it."""
 
 
 class Damage(StrEnum):

@@ -43,6 +43,19 @@ class Server(Model):
     port: int = 5432
     start: Command
     stop: Command
+    config: There | None = Field(
+        default=None, description="pgBackRest's configuration on this host; left out: that of [databases.backups]"
+    )
+    address: str | None = Field(
+        default=None, description="what the database's DNS record points to while this server is the primary"
+    )
+    lead: Command | None = Field(
+        default=None, description="leads clients here, where no DNS record does: a virtual address, a pooler"
+    )
+    follows: str | None = Field(
+        default=None,
+        description="how a standby here presents itself to its primary: conninfo without host and port, no password",
+    )
     service_user: str | None = Field(default=None, description="who runs start and stop; left out: `user`")
 
 

@@ -110,9 +110,14 @@ class Observer(Model):
 
 
 class Dns(Model):
+    """Where names are asked for, and the zone in Route53 whose records a recovery moves; keys as of a bucket."""
+
     server: str | None = Field(default=None, description="host:port asked for names; default: the system's resolver")
     hosted_zone_id: str | None = None
     endpoint: str | None = None
+    profile: str | None = None
+    access_key: Secret | None = None
+    secret_key: Secret | None = None
 
 
 class Approval(Model):

@@ -75,6 +75,7 @@ def _database(site: Site, application: Application) -> dict[str, str]:
     return {
         "database": found[0].name,
         "db_host": server.host,
+        "db_address": found[0].host,
         "db_user": server.user,
         "db_programs": server.programs,
         "db_socket": server.socket,
@@ -83,7 +84,7 @@ def _database(site: Site, application: Application) -> dict[str, str]:
         "db_data": server.data,
         "db_start": shlex.join(server.start),
         "db_stop": shlex.join(server.stop),
-        "pgbackrest": f"{backups.program} --config={backups.config} --stanza={found[0].stanza}",
+        "pgbackrest": f"{backups.program} --config={server.config or backups.config} --stanza={found[0].stanza}",
         "system_identifier": str(found[0].system_identifier),
     }
 

@@ -131,7 +131,7 @@ class Copy(Postgres):
     def must_live(self) -> None:
         """Raises: NotRecovered: it died, with the end of its log."""
         if not self.processes():
-            said = self.run(["tail", "-n", "4", self.log]).text.strip()[-500:]
+            said = self.sh("grep -E 'FATAL|PANIC' \"$1\" | tail -n 2 || true", self.log).strip()[-500:]
             raise NotRecovered(f"the copy in {self.folder} ended: {said}", "the service was not touched")
 
     def stop(self) -> None:

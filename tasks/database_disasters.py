@@ -69,6 +69,8 @@ def _delete_rows(case: Case, postgres: Postgres, named: str | None) -> Damaged:
     begin = f"begin; select pg_current_xact_id(); delete from {table};"
     if done and postgres.value(f"select count(*) from {table}", database=name) == "0":
         return Damaged(what=f"rows of {table} deleted", xid=int(str(done[-1].data["target"]["xid"])))  # type: ignore[index,call-overload]
+    if postgres.value(f"select count(*) from {table}", database=name) == "0":
+        raise Refused(f"{table} is empty: to delete its rows breaks nothing", "name another one: --with table=…")
     before = postgres.value("select pg_snapshot_xmax(pg_current_snapshot())")
     case.write(f"delete the rows of {table}", table=table, xid=before)
     case.clock("fault")

@@ -10,6 +10,7 @@ from runbooks.model import Model, now, rfc3339, spell
 from tasks import (
     approvals,
     database_backups,
+    database_candidates,
     database_rows,
     database_server,
     database_symptoms,
@@ -18,12 +19,14 @@ from tasks import (
 )
 from tasks.cases import Case
 from tasks.database_backups import BackupSet
+from tasks.database_candidates import Candidate
 from tasks.database_server import Postgres
 from tasks.database_symptoms import Found
 from tasks.steps import step
 
 BYTES_A_SECOND = 60_000_000
 """What a restore usually makes of one process; the report shows what it really was."""
+PROMOTES_SECONDS = 15
 WAY_OF = {
     Damage.PAGES: Way.DELTA,
     Damage.TORN_PAGE: Way.DELTA,
@@ -43,6 +46,8 @@ class Plan(Model):
     timeline: int | None
     table: str | None
     salvages: bool
+    standby: str | None = None
+    """The one that is promoted."""
 
 
 def options(case: Case) -> Options:
@@ -92,14 +97,15 @@ def choose(case: Case) -> Plan:
             database_rows.must_be_mergeable(postgres, given.table)
             for told in database_rows.warnings(postgres, given.table):
                 case.event(f"WARNING: {told}")
-    ways = _ways(found, target, chosen, given)
-    way = given.way or _fitting(found, target)
+    ways = [*_ways(found, target, chosen, given), _promotion(case, found, target)]
+    way = given.way or _quick_enough(case, _fitting(found, target), ways)
     _must_be_possible(way, ways)
     if way is Way.TABLE:
         _must_be_one_transaction(target)
     plan = Plan(
         way=way, backup=chosen, target=target if way in (Way.POINT_IN_TIME, Way.TABLE) else Target(),
         timeline=found.timeline, table=given.table, salvages=way in (Way.FULL, Way.DELTA),
+        standby=_healthy(found)[0].host if way is Way.PROMOTE else None,
     )  # fmt: skip
     _note(case, plan, ways, found)
     return plan
@@ -125,6 +131,34 @@ def _ways(found: Found, target: Target, chosen: BackupSet, given: Options) -> li
                is_possible=is_wrong and given.table is not None and found.answers,
                why="keeps the service up, and other tables' later rows; foreign keys must fit"),
     ]  # fmt: skip
+
+
+def _healthy(found: Found) -> list[Candidate]:
+    """The standbys that may be promoted, the one that has most first."""
+    healthy = [one for one in found.standbys if one.problem is None]
+    return sorted(healthy, key=lambda one: one.behind_bytes or 0)
+
+
+def _promotion(case: Case, found: Found, target: Target) -> Option:
+    """Possible or not, and why."""
+    healthy = _healthy(found)
+    if target.kind is not None:
+        why = "a wrong statement is replayed there, too: the standbys hold the same wrong data"
+    elif not found.standbys:
+        why = "there is no standby"
+    elif not healthy:
+        why = "; ".join(one.told for one in found.standbys)
+    else:
+        why = database_candidates.obstacle(case, database_server.database_of(case), healthy[0].host) or ""
+    told = why or f"{healthy[0].told}; the old primary is fenced and made anew behind it"
+    return Option(way=Way.PROMOTE, eta_seconds=PROMOTES_SECONDS, is_possible=not why, why=told)
+
+
+def _quick_enough(case: Case, fitting: Way, ways: list[Option]) -> Way:
+    """When the files would take longer than there is time, and a healthy standby has them, it is promoted."""
+    by_way = {one.way: one for one in ways}
+    late = timedelta(seconds=by_way[fitting].eta_seconds or 0) > case.document.budget("restore")
+    return Way.PROMOTE if late and by_way[Way.PROMOTE].is_possible else fitting
 
 
 def _fitting(found: Found, target: Target) -> Way:
@@ -161,7 +195,7 @@ def _must_be_possible(way: Way, ways: list[Option]) -> None:
 def _note(case: Case, plan: Plan, ways: list[Option], found: Found) -> None:
     case.note("application", name=case.application.name, way=plan.way.value)
     told = "; ".join(f"{o.way}: {'possible' if o.is_possible else 'no'}, {o.eta_seconds:.0f} s, {o.why}" for o in ways)
-    case.event(f"way {plan.way} from {plan.backup.label}, because {found.told}. {told}. standby: {found.standby_told}")
+    case.event(f"way {plan.way} from {plan.backup.label}, because {found.told}. {told}")
     if not any(True for _ in case.journal.of("plan")):
         broke = probes.fault(case)
         given_up = 0.0 if plan.target.at is None else max((now() - plan.target.at).total_seconds(), 0)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from runbooks.database_ways import Way
 from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
 from runbooks.model import Instant, Model
-from tasks import database_fence, database_plan, database_salvage, database_server, database_tables
+from tasks import database_fence, database_plan, database_promotion, database_salvage, database_server, database_tables
 from tasks.cases import Case
 from tasks.database_files import arguments_of, follow
 from tasks.database_plan import Plan
@@ -122,6 +122,11 @@ def set_aside(case: Case) -> Aside:
         return Aside(directory=None, wal=None)
     with database_server.primary(case) as postgres:
         where = aside(case, postgres)
+        if plan.way is Way.PROMOTE:  # so that nothing starts it again beside the new primary
+            database_promotion.must_have_all(case, postgres, plan.standby)
+            case.write(f"set {postgres.data} aside as {where}", host=postgres.server.host, directory=where)
+            postgres.sh(SET_ASIDE, postgres.data, where)
+            return Aside(directory=where, wal=f"{where}/pg_wal")
         if plan.way is Way.DELTA:
             case.write(f"copy what changes to {where}", host=postgres.server.host, directory=where)
             database_salvage.keep(postgres, f"{postgres.data}/pg_wal", f"{where}/pg_wal")
@@ -152,6 +157,8 @@ def restore(case: Case) -> Restored:
         NotRecovered: pgBackRest failed; the old directory lies beside.
     """
     plan = database_plan.of(case)
+    if plan.way is Way.PROMOTE:
+        return Restored(seconds=0, bytes=0)
     with database_server.primary(case) as postgres:
         if plan.way is Way.TABLE:
             returned = database_tables.bring_back(case, postgres, plan)

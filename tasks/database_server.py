@@ -122,7 +122,7 @@ def database_of(case: Case) -> Database:
             f"{case.application.name} has {len(names)} databases: {', '.join(names) or 'none'}",
             "name exactly one under applications.rows: one run recovers one database",
         )
-    return backed_up(case.site, names[0])
+    return _led_by(backed_up(case.site, names[0]), _leader(case))
 
 
 def backed_up(site: Site, name: str) -> Database:
@@ -139,6 +139,23 @@ def backed_up(site: Site, name: str) -> Database:
             "without these it is only asked by SQL; see databases in production.toml, and dr site pin",
         )
     return found
+
+
+def _leader(case: Case) -> str | None:
+    """The host of the primary: promoted by this run, else as it was found, else as the site file says."""
+    promoted = case.recorded("database_promotion.promote")
+    if promoted is not None and promoted["evidence"] is not None:
+        return str(promoted["evidence"]["host"])
+    seen = case.recorded("database_roles.find")
+    return None if seen is None else str(seen["evidence"]["primary"])
+
+
+def _led_by(database: Database, host: str | None) -> Database:
+    """With that server as its primary, and all the others as standbys."""
+    assert database.server is not None
+    servers = (database.server, *database.standbys)
+    leading = next((one for one in servers if one.host == host), database.server)
+    return database.model_copy(update={"server": leading, "standbys": tuple(s for s in servers if s is not leading)})
 
 
 @contextmanager
@@ -161,4 +178,8 @@ def connected(site: Site, database: Database, server: Server) -> Iterator[Postgr
     """One server of a database that is `backed_up`. Raises: as `tasks.hosts.connect`."""
     assert database.backups is not None
     with hosts.connect(site, server.host) as shell:
-        yield Postgres(shell, database, server, database.backups, str(database.stanza))
+        yield Postgres(shell, database, server, _backups_on(server, database.backups), str(database.stanza))
+
+
+def _backups_on(server: Server, backups: Backups) -> Backups:
+    return backups if server.config is None else backups.model_copy(update={"config": server.config})

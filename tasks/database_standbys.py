@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from runbooks.database_ways import Way
-from runbooks.errors import NotRecovered, RecoveryError
+from runbooks.errors import NotRecovered, RecoveryError, Refused
 from runbooks.hosts import Server
 from runbooks.records import Check, CheckStatus
 from tasks import database_plan, database_restore, database_server, database_state
@@ -25,9 +25,17 @@ set -e
 export PGAPPNAME=dr-runbooks
 [ -e "$3" ] || mv -T "$1" "$3"
 rm -rf "$1"
-"$2" --dbname="$4" --pgdata="$1" --wal-method=stream --write-recovery-conf --checkpoint=fast ${5:+--slot="$5"}
-[ ! -e "$3/postgresql.auto.conf" ] || cp -p "$3/postgresql.auto.conf" "$1/postgresql.auto.conf"
+"$2" --dbname="$4" --pgdata="$1" --wal-method=stream --checkpoint=fast ${5:+--slot="$5"}
+if [ -z "$6" ] && [ -e "$3/postgresql.auto.conf" ]; then
+    cp -p "$3/postgresql.auto.conf" "$1/postgresql.auto.conf"
+else
+    sed -i '/^primary_/d' "$1/postgresql.auto.conf"
+    printf "primary_conninfo = '%s'\\n" "$4" >>"$1/postgresql.auto.conf"
+    [ -z "$5" ] || printf "primary_slot_name = '%s'\\n" "$5" >>"$1/postgresql.auto.conf"
+fi
+: >"$1/standby.signal"
 """
+"""Its settings are those that it had; of a former primary, those that lead it to the new one."""
 
 
 @step
@@ -53,12 +61,16 @@ def attach(case: Case) -> None:
 
 def _attach(case: Case, primary: Postgres, standby: Postgres) -> None:
     slot = standby.sh(SETTINGS, standby.data, "slot_name").strip()
+    plan = database_plan.of(case)
+    if plan.way is Way.PROMOTE:
+        slot = f"dr_{standby.server.host}".replace("-", "_").replace(".", "_")
     if slot:
         primary.sql(SLOT, slot=slot)  # backups hold no slots
-    if database_plan.of(case).target.kind is None and _follows(primary, standby):
+    if plan.way is not Way.PROMOTE and plan.target.kind is None and _follows(primary, standby):
         case.event(f"standby {standby.server.host} follows by itself")
         return
-    _make_anew(case, standby, slot)
+    if plan.way is not Way.PROMOTE or not _streams(primary, standby):
+        _make_anew(case, primary, standby, slot)
     wait_until(
         lambda: True if _streams(primary, standby) else NotYet("not streaming"), within=FOLLOWS_WITHIN * 3,
         what=f"standby {standby.server.host} following", otherwise=NotRecovered, hint="see its log",
@@ -85,13 +97,35 @@ def _streams(primary: Postgres, standby: Postgres) -> bool:
     return received == [[timeline]] and bool(database_state.streaming(primary))
 
 
-def _make_anew(case: Case, standby: Postgres, slot: str) -> None:
-    """It has WAL that the primary never had, or does not come along: a fresh copy over the connection that it uses."""
+def _make_anew(case: Case, primary: Postgres, standby: Postgres, slot: str) -> None:
+    """It has WAL that the primary never had, or does not come along: a fresh copy over the connection that it uses.
+
+    Raises:
+        Refused: nobody says how a former primary follows the new one.
+    """
+    leads = database_plan.of(case).way is Way.PROMOTE
     connection = standby.sh(SETTINGS, standby.data, "conninfo").strip().replace("''", "'")
+    if leads:
+        follows, address = standby.server.follows, primary.server.address
+        if follows is None or address is None:
+            raise Refused(
+                f"the site file does not say how {standby.server.host} follows {primary.server.host}",
+                "add follows (and address of the other one) to the server in the site file",
+            )
+        connection = f"host={address} port={primary.server.port} {follows}"
     database_restore.ensure_stopped(case, standby)
     where = database_restore.aside(case, standby)
     case.write(f"make standby {standby.server.host} anew; the old one lies in {where}", host=standby.server.host)
-    standby.sh(ANEW, standby.data, standby.program("pg_basebackup"), where, connection, slot, within=MADE_WITHIN)
+    standby.sh(
+        ANEW,
+        standby.data,
+        standby.program("pg_basebackup"),
+        where,
+        connection,
+        slot,
+        "new" if leads else "",
+        within=MADE_WITHIN,
+    )
     standby.service(standby.server.start, within=case.within("restore"))
 
 

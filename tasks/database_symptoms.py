@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from runbooks.errors import RecoveryError, Refused, Unavailable
+from runbooks.errors import Refused
 from runbooks.model import Model
-from tasks import database_server
+from tasks import database_candidates, database_server
 from tasks.cases import Case
+from tasks.database_candidates import Candidate
 from tasks.database_server import Postgres
 from tasks.steps import step
 
@@ -31,7 +32,7 @@ class Found(Model):
     answers: bool
     corrupt: tuple[str, ...]
     timeline: int | None
-    standby_told: str
+    standbys: tuple[Candidate, ...]
 
     @property
     def told(self) -> str:
@@ -56,13 +57,14 @@ def look(case: Case) -> Found:
         answers = postgres.answers()
         control = postgres.run([postgres.program("pg_controldata"), postgres.data]).text
         timeline = TIMELINE.search(control)
+        corrupt = _unreadable(postgres) if answers else _checksums(postgres) if "files" in seen else ()
         return Found(
             has_files="files" in seen,
             has_wal="wal" in seen,
             answers=answers,
-            corrupt=_unreadable(postgres) if answers else _checksums(postgres) if "files" in seen else (),
+            corrupt=corrupt,
             timeline=int(timeline[1]) if timeline else None,
-            standby_told=_standbys(case),
+            standbys=database_candidates.look(case, postgres, answers=answers, corrupt=corrupt if answers else ()),
         )
 
 
@@ -87,20 +89,6 @@ def _checksums(postgres: Postgres) -> tuple[str, ...]:
     argv = [postgres.program("pg_checksums"), "--check", f"--pgdata={postgres.data}"]
     said = postgres.run(argv, within=READ_WITHIN).stderr.decode(errors="replace")
     return tuple(sorted(set(re.findall(r'checksum verification failed in file "([^"]+)"', said))))
-
-
-def _standbys(case: Case) -> str:
-    """What each standby is, and why it is not promoted."""
-    told = []
-    for server in database_server.database_of(case).standbys:
-        try:
-            with database_server.standby(case, server) as one:
-                lsn = one.value("select pg_last_wal_receive_lsn()") or "nothing"
-            told.append(f"{server.host} has received {lsn}")
-        except (Unavailable, RecoveryError) as error:
-            told.append(f"{server.host} does not answer ({error.problem[:80]})")
-    why = "not promoted: a wrong statement or a page damaged by WAL is there, too, and promoting moves the address"
-    return f"{'; '.join(told)}; {why}" if told else "there is none"
 
 
 def of(case: Case) -> Found:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from runbooks.errors import NotRecovered, Refused
 from runbooks.model import Model
 from runbooks.records import Severity
-from tasks import database_copies, database_rows
+from tasks import database_archive, database_copies, database_rows
 from tasks.cases import Case
 from tasks.database_copies import Copy
 from tasks.database_files import arguments_of, follow
@@ -103,7 +103,7 @@ def bring_back(case: Case, postgres: Postgres, plan: Plan) -> Returned:
     copy = Copy(postgres, database_copies.folder(case, postgres))
     database_copies.make(case, copy, plan.backup.size_bytes)
     try:
-        _export_both(case, copy, plan)
+        _export_both(case, postgres, copy, plan)
         told = _merge(case, postgres, plan, copy.folder)
     finally:
         database_copies.remove(copy)
@@ -121,9 +121,14 @@ def bring_back(case: Case, postgres: Postgres, plan: Plan) -> Returned:
     return found
 
 
-def _export_both(case: Case, copy: Copy, plan: Plan) -> None:
-    """was.copy and wrong.copy hold the table as it was just before the wrong transaction, and just behind it."""
+def _export_both(case: Case, postgres: Postgres, copy: Copy, plan: Plan) -> None:
+    """was.copy and wrong.copy hold the table as it was just before the wrong transaction, and just behind it.
+
+    The transaction may lie in a segment that is not full yet: it is ended, and archived while the files come back.
+    """
+    segment = database_archive.switch(postgres)
     follow(case, copy, arguments_of(plan, then="pause"))
+    database_archive.wait_for(postgres, segment)
     for word, file, inclusive in (("before", "was", "off"), ("after", "wrong", "on")):
         within = case.within("restore")
         paused = copy.run_to_its_pause(f"-c recovery_target_inclusive={inclusive}", within=within)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from runbooks import compare
 from runbooks.database_ways import Way
 from runbooks.errors import NotRecovered, RecoveryError
 from runbooks.records import Check, CheckStatus, RowsState, State, StoreLoss
 from tasks import (
+    database_archive,
     database_fence,
     database_plan,
     database_restore,
@@ -24,11 +23,6 @@ from tasks.database_restore import Recovered, Restored
 from tasks.database_server import Postgres
 from tasks.database_state import DatabaseState
 from tasks.steps import step
-from tasks.waits import NotYet, wait_until
-
-ARCHIVED_WITHIN = timedelta(seconds=60)
-SWITCH = "select pg_walfile_name(pg_switch_wal())"
-ARCHIVED = "select coalesce(last_archived_wal, '') from pg_stat_archiver"
 
 
 @step
@@ -94,14 +88,9 @@ def stop_point(plan: Plan, recovered: Recovered) -> Check:
 
 def archiving(postgres: Postgres) -> Check:
     """A segment that was just ended comes into the repository."""
-    segment = postgres.value(SWITCH)
-
-    def look() -> str | NotYet:
-        last = postgres.value(ARCHIVED)
-        return last if last[8:24] >= segment[8:24] and last[:8] >= segment[:8] else NotYet(last or "nothing")
-
+    segment = database_archive.switch(postgres)
     try:
-        last = wait_until(look, within=ARCHIVED_WITHIN, what=f"WAL {segment} archived", otherwise=NotRecovered, hint="")
+        last = database_archive.wait_for(postgres, segment)
     except RecoveryError as error:
         return Check(name="archiving", expected=segment, observed=error.problem, status=CheckStatus.FAILED)
     return Check(name="archiving", expected=segment, observed=last, status=CheckStatus.PASSED)

@@ -128,7 +128,7 @@ def _database(lab: Lab) -> list[Part]:
         Part(Replication(a, b), ("s3-a", "s3-b")),
         Part(Postgres(b), ("postgres-a", "replication", "sshd-b"), None, ("s3-b",)),
     ]
-    orders = [Part(OrdersProcess(each), (f"postgres-{each.name}", "dns")) for each in (a, b)]
+    orders = [Part(OrdersProcess(a), ("postgres-a", "dns")), Part(OrdersProcess(b), ("postgres-b", "orders-a"))]
     named = ("postgres-a", "postgres-b", "documents-a", "dns", "slack", "evidence-store")
     watched = [Part(SiteFile(), named, None, ("s3-a",)), Part(Observer(), ("site-file", "orders-a"))]
     shown = [Part(PrefectServer()), Part(Serve(), ("site-file", "prefect"))] if lab.has_prefect else []

@@ -54,7 +54,7 @@ class Postgres:
         said = f"{done}, {milliseconds(begun)}; repository ok with {pgbackrest.held(lab, self.region)} backups"
         pid = postmaster(lab, self.region)
         memory = process.memory_bytes(process.descendants(pid)) if pid else None
-        address = f"{self.region.address}:{self.region.ports.postgres}"
+        address = f"{self.region.database_address}:{self.region.ports.postgres}"
         return Proof(self.name, self.region.name, address, pid, memory, said)
 
     def environment(self, lab: Lab) -> dict[str, str]:
@@ -73,15 +73,15 @@ def password(lab: Lab, role: str) -> str:
 
 def uri(lab: Lab, region: Region, database: str = "orders") -> str:
     """The superuser's address of *database*."""
-    return f"postgresql://{USER}:{password(lab, USER)}@{region.address}:{region.ports.postgres}/{database}"
+    return f"postgresql://{USER}:{password(lab, USER)}@{region.database_address}:{region.ports.postgres}/{database}"
 
 
 def query(lab: Lab, region: Region, sql: str, *, database: str = USER) -> list[list[Any]]:
     """Rows of *sql*, asked over TCP as the superuser. Raises: LabError."""
     try:
         with pg8000.native.Connection(
-            USER, host=region.address, port=region.ports.postgres, password=password(lab, USER), database=database,
-            timeout=5, ssl_context=False,
+            USER, host=region.database_address, port=region.ports.postgres, password=password(lab, USER),
+            database=database, timeout=5, ssl_context=False,
         ) as connection:  # fmt: skip
             return connection.run(sql) or []
     except (pg8000.native.Error, OSError) as error:
@@ -169,10 +169,7 @@ def _make_standby(lab: Lab, region: Region, kept: Files) -> None:
     """From the region's own bucket, so that its being there proves the replication."""
     other = lab.regions[region.other]
     newest = pgbackrest.labels(lab, other)[-1:]
-    follow = (
-        f"host={other.address} port={other.ports.postgres} user=standby passfile={kept.passwords}"
-        f" application_name=region_{region.name}"
-    )
+    follow = f"host={other.database_address} port={other.ports.postgres} {postgres_files.following(region, kept)}"
 
     def restored() -> bool | None:
         if newest != pgbackrest.labels(lab, region)[-1:]:

@@ -71,7 +71,8 @@ def files(lab: Lab, region: Region) -> Files:
 def server_settings(region: Region, kept: Files) -> str:
     """lab.conf beside the data folder: a restored copy in the other region takes that region's."""
     archive = f'pgbackrest --config={kept.pgbackrest} --stanza={STANZA} --pg1-path="$PWD" archive-push %p'
-    addresses = ",".join(dict.fromkeys(("127.0.0.1", region.address)))
+    own = ("127.0.0.1", region.database_address) if region.isolated else (region.database_address,)
+    addresses = ",".join(own)
     settings = {
         "port": region.ports.postgres,
         "listen_addresses": f"'{addresses}'",
@@ -99,13 +100,18 @@ def access() -> str:
         f"{line}\n"
         for line in (
             "local all all trust",
-            "host all all 127.0.0.1/32 scram-sha-256",
+            "host all all 127.0.0.0/8 scram-sha-256",
             "host all all 10.0.0.0/8 scram-sha-256",
             "local replication all trust",
-            "host replication all 127.0.0.1/32 scram-sha-256",
+            "host replication all 127.0.0.0/8 scram-sha-256",
             "host replication all 10.0.0.0/8 scram-sha-256",
         )
     )
+
+
+def following(region: Region, kept: Files) -> str:
+    """How a standby here presents itself to its primary."""
+    return f"user=standby passfile={kept.passwords} application_name=region_{region.name}"
 
 
 def pgbackrest_settings(lab: Lab, region: Region, kept: Files) -> str:

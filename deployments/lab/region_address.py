@@ -42,6 +42,9 @@ class Region:
     isolated: bool
     address: str
     """The node: everything in the region answers here, from the host and from the other region."""
+    database_address: str
+    """Where its PostgreSQL answers. On loopback each region has one of its own with the same port, so that moving the
+    database's DNS record to the other region is all that its clients need."""
     host_address: str
     """The host, as the region sees it: the lab's DNS server answers here on port 53."""
     ports: Ports
@@ -75,7 +78,8 @@ def region(name: RegionName, *, number: int, isolated: bool) -> Region:
     index = NAMES.index(name) + 1
     subnet = f"10.{200 + number}.{index}"
     loopback = base_port(number) + 10 * index
-    numbered = Ports(s3=loopback, s3_tls=loopback + 1, ssh=loopback + 2, postgres=loopback + 3, orders=loopback + 4,
+    numbered = Ports(s3=loopback, s3_tls=loopback + 1, ssh=loopback + 2, postgres=base_port(number) + 13,
+                     orders=loopback + 4,
                      scratch=loopback + 5, weed=base_port(number) + 50 + 10 * index)  # fmt: skip
     standard = Ports(s3=8333, s3_tls=8443, ssh=22, postgres=5432, orders=30081, scratch=5433, weed=9330)
     return Region(
@@ -84,6 +88,7 @@ def region(name: RegionName, *, number: int, isolated: bool) -> Region:
         number=number,
         isolated=isolated,
         address=f"{subnet}.2" if isolated else "127.0.0.1",
+        database_address=f"{subnet}.2" if isolated else f"127.0.0.{index}",
         host_address=f"{subnet}.1" if isolated else "127.0.0.1",
         ports=standard if isolated else numbered,
         node=f"node-{name}",

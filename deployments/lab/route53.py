@@ -35,9 +35,13 @@ class Route53:
         lab.spawn(self.name, argv, cwd=PROJECT)
         lab.wait_for(self.name, lambda: zone_id(lab), seconds=20)
         known = records(lab)
-        for record in (ORDERS, DATABASE):  # only what is missing: a failover's change must survive an `up`
+        home = lab.regions["a"]
+        for record, address in (
+            (ORDERS, home.address),
+            (DATABASE, home.database_address),
+        ):  # only what is missing: a failover's change must survive an `up`
             if record not in known:
-                upsert(lab, record, lab.regions["a"].address)
+                upsert(lab, record, address)
 
     def prove(self, lab: Lab) -> Proof:
         begun = monotonic()

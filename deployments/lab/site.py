@@ -97,6 +97,8 @@ def host(lab: Lab, region: Region) -> dict[str, str]:
         "SSH_HOST_KEY": ssh.public_key(lab, region),
         "PG_FOLDER": str(postgres_files.files(lab, region).root),
         "PG_PORT": str(region.ports.postgres),
+        "PG_ADDRESS": region.database_address,
+        "PG_FOLLOWS": postgres_files.following(region, postgres_files.files(lab, region)),
         "PG_SCRATCH_PORT": str(region.ports.scratch),
     }
     return {f"{key}_{region.name.upper()}": value for key, value in values.items()}
@@ -105,7 +107,7 @@ def host(lab: Lab, region: Region) -> dict[str, str]:
 def _database(lab: Lab) -> dict[str, str]:
     home = lab.regions["a"]
     return {
-        "PG_HOST_A": home.address,
+        "PG_HOST": route53.DATABASE.rstrip("."),
         "ORDERS_PORT": str(home.ports.orders),
         "ORDERS_PASSWORD_FILE": _secret(lab, "postgres-orders"),
         "SSH_KEY_FILE": str(ssh.key(lab)),
