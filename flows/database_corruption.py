@@ -71,9 +71,9 @@ def database_corruption(
         fault_at: When it broke, if a person knows; incidents only.
         accept_loss_minutes: How many minutes of data this drill may lose.
         run_id: An unfinished run to go on with; left out: a new one.
-        dry_run: Stop when the plan is made, having changed nothing.
+        dry_run: Only look and make the plan; nothing is changed, and nobody is asked.
         take_over: Take the lock from a run that is proven dead.
-        actor: Who starts this.
+        actor: Your name, for the report.
     """
     request = starting.request(
         "database-corruption", site, application, mode, impact,

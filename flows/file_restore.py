@@ -43,9 +43,9 @@ def file_restore(
         fault_at: When it broke, if a person knows. Without it every change since the snapshot counts as damage.
         accept_loss_minutes: Not used here: a sandbox loses nothing.
         run_id: An unfinished run to go on with; left out: a new one.
-        dry_run: Stop when the plan is made, having changed nothing.
+        dry_run: Only look and make the plan; nothing is changed, and nobody is asked.
         take_over: Take the lock from a run that is proven dead.
-        actor: Who starts this.
+        actor: Your name, for the report.
     """
     request = starting.request(
         "file-restore", site, application, mode, impact,

@@ -56,15 +56,16 @@ def namespace_deletion(
         application: What is gone; may be left out where the site has only one.
         mode: drill breaks the namespace first and measures; incident breaks nothing.
         impact: real deletes the original; sandbox restores beside it.
-        backup: A backup by name; left out: the newest usable one is chosen, and the report says why.
-        fault_at: When it broke, if a person knows; incidents only.
+        backup: A backup by name; left out: the newest usable one is taken, and the plan says why.
+        fault_at: Since when it is broken, if somebody knows; no backup from after that is taken. Incidents only.
         accept_loss_minutes: How many minutes of data this drill may lose.
-        consent: What may be done to things that are there; incidents only. Without a consent that the plan needs it
-            is refused, and names it.
+        consent: What may be done to what is still there (incidents only): set-aside deletes a broken namespace and
+            keeps its volumes, remove-finalizers frees a stuck one, pause-gitops stops Argo CD and Flux meanwhile.
+            Leave it empty at first: a run that needs one is refused, changes nothing, and names it.
         run_id: An unfinished run to go on with; left out: a new one.
-        dry_run: Stop when the plan is made, having changed nothing.
+        dry_run: Only look and make the plan; nothing is changed, and nobody is asked.
         take_over: Take the lock from a run that is proven dead.
-        actor: Who starts this.
+        actor: Your name, for the report.
     """
     request = starting.request(
         "namespace-deletion", site, application, mode, impact,

@@ -1,7 +1,8 @@
 """A restore in an incident: tried again the right way when it failed, from the next backup when the first is bad.
 
 A second Restore on top of a failed one says Completed and stays broken (measured): what the failed one left is set
-aside first. What has been tried is read from Velero, so a killed run goes on with the attempt that it was in.
+aside first, and no volume of it is being filled any more. What has been tried is read from Velero, so a killed run goes
+on with the attempt that it was in.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from datetime import timedelta
 from runbooks.errors import NotRecovered, RecoveryError
 from runbooks.model import Json
 from runbooks.records import Severity
-from tasks import backups, disasters, gate, incident_backups, made, namespaces, restores, velero_server
+from tasks import disasters, gate, incident_backups, made, namespaces, restores, velero_server, volume_restores
 from tasks.cases import Case
 from tasks.clients.kubernetes import Api, Object
 from tasks.plans import BackupRecord
 from tasks.restores import Restored
 
-VOLUME_RESTORE = ("velero.io/v1", "PodVolumeRestore")
 TRIES = 2
 """Of one backup: the first may have failed for a reason that is not the backup's, such as a restart of Velero."""
 SHARE = 2 / 3
@@ -53,8 +53,9 @@ def restore(case: Case, api: Api, wanted: Sequence[str]) -> Restored:
             return _attempt(case, api, number, backup, wanted)
         except Bad as bad:
             backup = _next(case, api, number, backup, tried, bad)
-        for name in wanted:
-            disasters.set_aside(case, name)
+        volume_restores.stop(case, api, name(case, number))
+        for one in wanted:
+            disasters.set_aside(case, one)
         number += 1
 
 
@@ -98,7 +99,7 @@ def _attempt(case: Case, api: Api, number: int, backup: str, wanted: Sequence[st
         if found is None or velero_server.phase(found) not in restores.LOST:
             raise
         raise Bad(error.problem, is_of_backup=velero_server.phase(found) == "FailedValidation") from error
-    if done.phase != "Completed" and (lost := _lost_volumes(api, this, namespace)):
+    if done.phase != "Completed" and (lost := volume_restores.lost(api, this, namespace)):
         raise Bad(f"Restore {this} did not bring back the files of {', '.join(lost)}", is_of_backup=True)
     return done
 
@@ -111,14 +112,6 @@ def _spec(case: Case, api: Api, backup: str, wanted: Sequence[str]) -> dict[str,
     spec: dict[str, Json] = {"backupName": backup, "includedNamespaces": list(wanted)}
     modifier = gate.modifier(case, api)
     return {**spec, "resourceModifier": {"kind": "configmap", "name": modifier}} if modifier else spec
-
-
-def _lost_volumes(api: Api, restore: str, namespace: str) -> list[str]:
-    """Volumes whose files did not come back; their pods run on what is there, or on nothing."""
-    mark = f"velero.io/restore-name={backups.label(restore)}"
-    found = api.list(*VOLUME_RESTORE, namespace=namespace, selector=mark)
-    return sorted(f"{one['spec']['pod']['name']}/{one['spec']['volume']}" for one in found
-                  if velero_server.phase(one) != "Completed")  # fmt: skip
 
 
 def _next(case: Case, api: Api, number: int, backup: str, tried: Counter[str], bad: Bad) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
 from runbooks.model import Instant, Json, Model
-from tasks import downloads, made, velero_server
+from tasks import downloads, made, velero_server, volume_restores
 from tasks.cases import Case, save
 from tasks.clients.kubernetes import Api, Object
 
 RESTORE = ("velero.io/v1", "Restore")
 LOST = ("Failed", "FailedValidation")
+LOOKS_EVERY = timedelta(seconds=20)
+"""While it follows a Restore: is Velero at work?"""
+BLOCKED_AFTER_LOOKS = 3
+"""A place that is free is taken within seconds."""
 
 
 class Restored(Model):
@@ -42,7 +47,7 @@ def run(case: Case, api: Api, name: str, spec: dict[str, Json], *, within: timed
             f"Restore {name} restores backup {made_now['spec'].get('backupName')}, the plan says {spec['backupName']}",
             "somebody made it by hand under our name; start a new run",
         )
-    ended = _followed(api, name, namespace, within)
+    ended = _followed(case, api, name, within)
     outcome = _outcome(ended)
     if outcome.phase != "Completed":
         _try_to_save(case, api, name)
@@ -54,11 +59,48 @@ def run(case: Case, api: Api, name: str, spec: dict[str, Json], *, within: timed
     return outcome
 
 
-def _followed(api: Api, name: str, namespace: str, within: timedelta) -> Object:
-    try:
-        return velero_server.follow(api, RESTORE, name, namespace, within=within)
-    except (Refused, Unavailable) as error:
-        raise NotRecovered(error.problem, error.hint) from error
+def _followed(case: Case, api: Api, name: str, within: timedelta) -> Object:
+    """Velero waits without a word for what is not at work; what that is is said here, and mended where it can be."""
+    namespace, end, watched = case.cluster.velero_namespace, time.monotonic() + within.total_seconds(), _Watched(name)
+    while True:
+        left = timedelta(seconds=max(end - time.monotonic(), 1))
+        try:
+            return velero_server.follow(api, RESTORE, name, namespace, within=min(left, LOOKS_EVERY), limit=within)
+        except Refused as error:
+            raise NotRecovered(error.problem, error.hint) from error
+        except Unavailable as error:
+            watched.look(case, api)
+            if time.monotonic() >= end:
+                raise NotRecovered(error.problem + (f"; {watched.why}" if watched.why else ""), error.hint) from error
+
+
+class _Watched:
+    """What a Restore that does not end waits for, as far as one can see that from outside."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.why: str | None = None
+        self.looks_blocked = 0
+
+    def look(self, case: Case, api: Api) -> None:
+        why = velero_server.trouble(api, case.cluster) or self._blocked(case, api)
+        if why is not None and why != self.why:
+            case.event(f"Restore {self.name} runs and waits: {why}")
+        self.why = why
+
+    def _blocked(self, case: Case, api: Api) -> str | None:
+        try:
+            held = volume_restores.blocked(api, self.name, case.cluster.velero_namespace)
+        except RecoveryError:
+            return None  # seen at the next look
+        self.looks_blocked = self.looks_blocked + 1 if held else 0
+        if self.looks_blocked < BLOCKED_AFTER_LOOKS:
+            return None
+        if not case.is_drill:
+            volume_restores.restart_agents(case, api, held, "waits for a place though nothing has it")
+        return (
+            f"{', '.join(map(volume_restores.told, held))} wait for a place at their node agent, though nothing has it"
+        )
 
 
 def _outcome(ended: Object) -> Restored:

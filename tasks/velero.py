@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 from runbooks.errors import Refused
-from runbooks.model import Json, now, spell
+from runbooks.model import Json, now
 from runbooks.records import Backup, Check, CheckStatus, Severity
 from tasks import (
     attempts,
@@ -51,7 +49,7 @@ def choose_backup(case: Case) -> Backup:
     """
     with case.connect() as api:
         if not case.is_drill:
-            case.note("tools", velero=_at_work_at_last(case, api))
+            case.note("tools", velero=velero_server.wait_until_at_work(case, api))
             return _choose_for_incident(case, api)
         case.note("tools", velero=velero_server.must_be_at_work(api, case.cluster))
         choice = backups.choose(
@@ -69,21 +67,6 @@ def choose_backup(case: Case) -> Backup:
     plans.must_hold_what_was_seen(case, record)
     plans.note(case, choice, record)
     return choice.backup
-
-
-def _at_work_at_last(case: Case, api: Api) -> str:
-    """An incident waits for a Velero, or an object store, that comes back within minutes."""
-    end, is_told = time.monotonic() + downloads.PATIENCE.total_seconds(), False
-    while True:
-        try:
-            return velero_server.must_be_at_work(api, case.cluster)
-        except Refused as error:
-            if time.monotonic() >= end:
-                raise
-            if not is_told:
-                case.event(f"{error.problem}; waited for, {spell(downloads.PATIENCE)} at most")
-                is_told = True
-            time.sleep(1)
 
 
 def _choose_for_incident(case: Case, api: Api) -> Backup:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
-from runbooks.errors import Refused, Unavailable
+from runbooks.errors import RecoveryError, Refused, Unavailable
 from runbooks.model import Json, now, rfc3339, spell
-from runbooks.records import Backup
+from runbooks.records import Backup, Severity
 from runbooks.site import Cluster
 from tasks import backups, downloads, made
 from tasks.cases import Case
 from tasks.clients.kubernetes import Api, Missing, Object
+from tasks.waits import NotYet, wait_until
 
 BACKUP = ("velero.io/v1", "Backup")
 VOLUME_BACKUP = ("velero.io/v1", "PodVolumeBackup")
@@ -30,15 +31,81 @@ def must_be_at_work(api: Api, cluster: Cluster) -> str:
     Raises:
         Refused: one of these does not hold.
     """
-    server = _found(api, ("apps/v1", "Deployment"), "velero", cluster)
-    if not server.get("status", {}).get("availableReplicas"):
-        raise _not_at_work("Deployment velero has no available replica", cluster)
-    agents = _found(api, ("apps/v1", "DaemonSet"), "node-agent", cluster).get("status", {})
-    ready, wanted = agents.get("numberReady", 0), agents.get("desiredNumberScheduled", 0)
+    image = _server(api, cluster)
+    ready, wanted = _agents(api, cluster)
     if not wanted or ready < wanted:
         raise _not_at_work(f"DaemonSet node-agent: {ready} of {wanted} ready", cluster)
     must_be_available(api, cluster)
+    return image
+
+
+def wait_until_at_work(case: Case, api: Api) -> str:
+    """The same, for an incident: it is waited for, and agents on some of the nodes are enough to begin. Reads only.
+
+    Returns the image of the server.
+
+    Raises:
+        Refused: it was not at work when the time was up; what keeps it from that is named.
+    """
+    if case.attempt.dry_run:
+        return _at_work_somewhere(case, api)
+    told: set[str] = set()
+
+    def look() -> str | NotYet:
+        try:
+            return _at_work_somewhere(case, api)
+        except Refused as error:
+            if error.problem not in told:
+                case.event(f"{error.problem}; waited for, {spell(downloads.PATIENCE)} at most")
+            told.add(error.problem)
+            return NotYet(error.problem)
+
+    return wait_until(
+        look,
+        within=min(downloads.PATIENCE, case.within("prepare")),
+        what="Velero at work",
+        otherwise=Refused,
+        hint=f"mend it, then start again; nothing was changed. {_look(case.cluster)}",
+    )
+
+
+def _at_work_somewhere(case: Case, api: Api) -> str:
+    image = _server(api, case.cluster)
+    ready, wanted = _agents(api, case.cluster)
+    if not ready:
+        raise _not_at_work(f"DaemonSet node-agent: {ready} of {wanted} ready, so no volume can be filled", case.cluster)
+    must_be_available(api, case.cluster)
+    if ready < wanted:
+        case.finding(
+            "node agents",
+            case.cluster.velero_namespace,
+            Severity.YELLOW,
+            f"DaemonSet node-agent: {ready} of {wanted} ready; volumes on the other nodes wait for theirs",
+            _look(case.cluster),
+        )
+    return image
+
+
+def trouble(api: Api, cluster: Cluster) -> str | None:
+    """Why Velero does not get on, if one can see that from outside."""
+    try:
+        must_be_at_work(api, cluster)
+    except RecoveryError as error:
+        return error.problem
+    return None
+
+
+def _server(api: Api, cluster: Cluster) -> str:
+    server = _found(api, ("apps/v1", "Deployment"), "velero", cluster)
+    if not server.get("status", {}).get("availableReplicas"):
+        raise _not_at_work("Deployment velero has no available replica", cluster)
     return str(server["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def _agents(api: Api, cluster: Cluster) -> tuple[int, int]:
+    """How many are ready, and how many there should be."""
+    status = _found(api, ("apps/v1", "DaemonSet"), "node-agent", cluster).get("status", {})
+    return status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
 
 
 def must_be_available(api: Api, cluster: Cluster) -> None:
@@ -69,10 +136,11 @@ def _found(api: Api, kind: tuple[str, str], name: str, cluster: Cluster) -> Obje
 
 
 def _not_at_work(what: str, cluster: Cluster) -> Refused:
-    return Refused(
-        f"Velero is not at work in namespace {cluster.velero_namespace}: {what}",
-        f"see kubectl -n {cluster.velero_namespace} get pods,backupstoragelocations",
-    )
+    return Refused(f"Velero is not at work in namespace {cluster.velero_namespace}: {what}", _look(cluster))
+
+
+def _look(cluster: Cluster) -> str:
+    return f"see kubectl -n {cluster.velero_namespace} get pods,backupstoragelocations"
 
 
 def all_backups(api: Api, cluster: Cluster) -> tuple[Backup, ...]:
@@ -131,8 +199,9 @@ def follow(
     *,
     within: timedelta,
     ended: Collection[str] = ENDED,
+    limit: timedelta | None = None,
 ) -> Object:
-    """The Backup or Restore once it has ended, well or not.
+    """The Backup or Restore once it has ended, well or not. *limit* is what the caller waits in all, if that is more.
 
     Raises:
         Unavailable: it did not end *within*; it runs on in Velero.
@@ -146,7 +215,8 @@ def follow(
         if phase(last) in ended:
             return last
     raise Unavailable(
-        f"{kind[1]} {name} did not end within {within.total_seconds():.0f} s; at {rfc3339(now())} it was {phase(last)}",
+        f"{kind[1]} {name} did not end within {(limit or within).total_seconds():.0f} s; "
+        f"at {rfc3339(now())} it was {phase(last)}",
         f"it runs on: velero {kind[1].lower()} describe {name} --details; a phase New means that Velero does not run",
     )
 

@@ -165,7 +165,7 @@ def _velero_object(kind: str, name: str, api: str, **rest: Any) -> dict[str, Any
 
 
 def _pods(label: str, image: str) -> dict[str, Any]:
-    labels = {"deploy": label, "component": "velero"}
+    labels = {"deploy": label, "name": label, "component": "velero"}
     return {
         "selector": {"matchLabels": {"deploy": label}},
         "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": label, "image": image}]}},

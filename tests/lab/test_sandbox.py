@@ -1,0 +1,181 @@
+"""Real drills beside the original: a copy that reaches nothing, an original that does not notice, and nothing left."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbooks.records import CheckStatus
+from runbooks.report_schema import Report
+from tests.lab.test_drills import poller as poller
+from tests.lab.test_drills import run_id as run_id
+from tests.lab.test_drills import wait_for
+from tests.lab.the_lab import DR, ROOT, TheLab
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+NEW = ("run", "namespace-deletion", "--site", "lab", "--mode", "drill", "--impact", "sandbox", "--yes", "--no-server")
+NOT_RECOVERED = 1
+HYDRATED = ("done", "sandbox.wait_until_hydrated")
+CLUSTERS_OWN = ("kube", "k8s")
+CONNECTS = "timeout 2 nc -w 1 {0} {1} </dev/null >/dev/null 2>&1; [ $? -ne 1 ] && echo reached || echo not reached"
+FILES = "cd {0}; find invoices -type f | sort | xargs sha256sum"
+CLAIM = "invoices"
+
+
+@contextmanager
+def drilling(lab: TheLab, run_id: str, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """A run that stands still (SIGSTOP) where its copy is complete and nobody has looked at it yet."""
+    argv = [*DR, *NEW, "--run-id", run_id, *more]
+    process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_for(lab, run_id, process, *HYDRATED, seconds=180)
+        process.send_signal(signal.SIGSTOP)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    process.send_signal(signal.SIGCONT)
+    output, _ = process.communicate(timeout=240)
+    return output
+
+
+def everything(lab: TheLab) -> dict[str, Any]:
+    """Every object of the original by UID, read as an administrator."""
+    kinds = lab.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
+    wanted = ",".join(kind for kind in kinds if not kind.startswith(("events", "leases.")))
+    return {o["metadata"]["uid"]: o for o in lab.get("-n", "production", wanted)["items"]}
+
+
+def writes(thing: dict[str, Any]) -> set[str]:
+    """Who wrote what, and when; without the cluster's own controllers."""
+    found = thing["metadata"].get("managedFields", [])
+    return {json.dumps(m, sort_keys=True) for m in found if not m["manager"].startswith(CLUSTERS_OWN)}
+
+
+def is_untouched(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """The same objects, none of them written to: UID, generation, spec, managed fields."""
+    for uid, old in before.items():
+        label = f"{old['kind']}/{old['metadata']['name']}"
+        assert uid in now, label
+        assert now[uid]["metadata"].get("generation") == old["metadata"].get("generation"), label
+        assert now[uid].get("spec") == old.get("spec"), label
+        assert now[uid].get("data") == old.get("data"), label
+        assert writes(now[uid]) == writes(old), label
+    assert {now[uid]["kind"] for uid in now.keys() - before.keys()} <= {"Pod", "Job"}  # of the application's CronJob
+
+
+def volumes(lab: TheLab) -> dict[str, str]:
+    return {v["metadata"]["uid"]: v["spec"]["claimRef"]["namespace"] for v in lab.get("persistentvolumes")["items"]}
+
+
+def is_removed(lab: TheLab, volumes_before: dict[str, str]) -> None:
+    """No namespace and no volume of a sandbox, nor its ConfigMap; every other volume is still there."""
+    names = lab.kubectl("get", "namespaces", "-o", "name").split()
+    assert [n for n in names if "sandbox" in n] == []
+    assert "sandbox" not in lab.kubectl("-n", "velero", "get", "configmaps", "-o", "name")
+    assert volumes(lab) == volumes_before
+
+
+class Copy:
+    """The sandbox as an administrator finds it, with a shell in the pod that holds the invoices."""
+
+    def __init__(self, lab: TheLab, run_id: str) -> None:
+        self.lab, self.namespace = lab, f"sandbox-{run_id}"
+        found = lab.get("-n", self.namespace, "pods")["items"]
+        self.pod = next(p["metadata"]["name"] for p in found if self._mounts(p))
+
+    @staticmethod
+    def _mounts(pod: dict[str, Any]) -> bool:
+        claims = [v.get("persistentVolumeClaim", {}).get("claimName") for v in pod["spec"].get("volumes", [])]
+        return CLAIM in claims
+
+    def shell(self, script: str, pod: str | None = None) -> str:
+        return self.lab.kubectl("-n", self.namespace, "exec", pod or self.pod, "--", "sh", "-c", script)
+
+    def tamper(self) -> None:
+        """One value of one object, and one byte of one file, by a pod of its own: the holders cannot write."""
+        self.lab.kubectl(
+            "-n", self.namespace, "patch", "configmap", "orders", "--type=merge", "-p", '{"data": {"COLOR": "green"}}'
+        )
+        script = "f=$(find /data/invoices -type f | sort | head -1); printf X | dd of=$f bs=1 count=1 conv=notrunc"
+        mount = {"name": "data", "mountPath": "/data"}
+        container = {"name": "tamper", "image": "lab.local/busybox:1", "command": ["sh", "-c", script]}
+        spec = {
+            "restartPolicy": "Never", "containers": [{**container, "volumeMounts": [mount]}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": CLAIM}}],
+        }  # fmt: skip
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tamper"}, "spec": spec}
+        self.lab.kubectl("-n", self.namespace, "create", "-f", "-", stdin=json.dumps(pod))
+        done = "--for=jsonpath={.status.phase}=Succeeded"
+        self.lab.kubectl("-n", self.namespace, "wait", done, "pod/tamper", "--timeout=30s")
+        self.lab.kubectl("-n", self.namespace, "delete", "pod", "tamper", "--grace-period=0", "--force")
+
+
+def bad_checks(report: Report) -> list[str]:
+    return [c.name for a in report.applications for c in a.checks if c.status is not CheckStatus.PASSED]
+
+
+def never_red(log: Path, since: float) -> bool:
+    """By a client that knows nothing of us; a sample takes a tenth of a second."""
+    seen = [line.split() for line in log.read_text().splitlines()]
+    during = [green for at, green in seen if float(at) >= since]
+    return len(during) > 100 and set(during) == {"1"}
+
+
+def test_tampered_copy(lab: TheLab, run_id: str) -> None:
+    """A copy of which one value and one byte is not the backup's is called neither good nor kept."""
+    before = volumes(lab)
+    with drilling(lab, run_id) as process:
+        Copy(lab, run_id).tamper()
+        output = ended(process)
+    assert process.returncode == NOT_RECOVERED, output[-4000:]
+    report = Report.from_file(lab.evidence(run_id) / "report.json")
+    assert (report.verdict, report.service) == ("not_recovered", "back")
+    names = " ".join(bad_checks(report))
+    assert "ConfigMap/orders" in names, names
+    assert "volume:invoices invoices/" in names, names
+    is_removed(lab, before)
+
+
+def test_after_a_killed_one(lab: TheLab, run_id: str, poller: Path) -> None:
+    """What a killed run left is removed; the copy is proven, reaches nothing, and goes; the original never notices."""
+    before, objects, began = volumes(lab), everything(lab), time.time()
+    with drilling(lab, f"{run_id}-killed"):
+        pass
+    assert set(volumes(lab).values()) >= {"production", f"sandbox-{run_id}-killed"}
+    with drilling(lab, run_id, "--take-over") as process:
+        the_same_and_alone(lab, Copy(lab, run_id))
+        output = ended(process)
+    assert process.returncode == 0, output[-4000:]
+    assert f"run {run_id}-killed left its sandbox" in output
+    report = Report.from_file(lab.evidence(run_id) / "report.json")
+    assert (report.verdict, report.actual.outage_seconds, report.clocks.fault) == ("passed", 0, None)
+    assert bad_checks(report) == []
+    assert report.evidence_complete
+    is_removed(lab, before)
+    is_untouched(objects, everything(lab))
+    assert never_red(poller, began)
+
+
+def the_same_and_alone(lab: TheLab, copy: Copy) -> None:
+    """Looked at without our code: the files of the backup are there, nothing runs, and no packet gets out; from a pod
+    that keeps its network the same question is answered."""
+    assert copy.shell(FILES.format("/data")).splitlines()[:1] == lab.in_orders(FILES.format("/data")).splitlines()[:1]
+    api = lab.get("-n", "default", "service", "kubernetes")["spec"]["clusterIP"]
+    assert copy.shell(CONNECTS.format(api, 443)).strip() == "not reached"
+    assert copy.shell(CONNECTS.format(api, 443), "control").strip() == "reached"
+    deployment = lab.get("-n", copy.namespace, "deployment", "orders")
+    assert deployment["spec"]["replicas"] == 0
+    commands = copy.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    assert "orders" not in commands, commands
