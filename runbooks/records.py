@@ -134,7 +134,7 @@ class VolumeBackup(Model):
 
 
 class Backup(Model):
-    """One Velero backup; instants are Velero's own stamps."""
+    """One Velero backup; instants are by our clock, Velero's own stamps are later by `clock_ahead_seconds`."""
 
     name: str
     uid: str
@@ -143,6 +143,7 @@ class Backup(Model):
     started_at: Instant | None
     completed_at: Instant | None
     expires_at: Instant | None
+    clock_ahead_seconds: float = 0.0
     namespaces: tuple[str, ...] = Field(description="names or patterns; * for all")
     without_namespaces: tuple[str, ...] = ()
     limited_by: tuple[str, ...] = Field(default=(), description="what keeps objects out, such as labelSelector")

@@ -59,25 +59,31 @@ class Coverage(Model):
     problem: str | None
 
 
-def parse_all(backups: Iterable[Body], volume_backups: Iterable[Body]) -> tuple[Backup, ...]:
+def parse_all(
+    backups: Iterable[Body], volume_backups: Iterable[Body], *, ahead: timedelta = timedelta()
+) -> tuple[Backup, ...]:
     """Each with its volumes, found by the backup's name: a synchronized copy has another UID, but no other name."""
     volumes: dict[str, list[Body]] = {}
     for volume in volume_backups:
         volumes.setdefault((volume["metadata"].get("labels") or {}).get("velero.io/backup-name", ""), []).append(volume)
-    return tuple(parse(b, volumes.get(label(b["metadata"]["name"]), ())) for b in backups)
+    return tuple(parse(b, volumes.get(label(b["metadata"]["name"]), ()), ahead=ahead) for b in backups)
 
 
-def parse(backup: Body, volume_backups: Iterable[Body]) -> Backup:
-    """From Velero's own objects: a Backup and its PodVolumeBackups. Source: velero.io/v1."""
+def parse(backup: Body, volume_backups: Iterable[Body], *, ahead: timedelta = timedelta()) -> Backup:
+    """From Velero's own objects: a Backup and its PodVolumeBackups. Source: velero.io/v1.
+
+    *ahead*: how far the clock that stamped them is ahead of ours.
+    """
     meta, spec, status = backup["metadata"], backup["spec"], backup.get("status") or {}
     return Backup(
         name=meta["name"],
         uid=meta["uid"],
         phase=status.get("phase") or "New",
         location=spec.get("storageLocation") or "",
-        started_at=status.get("startTimestamp"),
-        completed_at=status.get("completionTimestamp"),
-        expires_at=status.get("expiration"),
+        started_at=_ours(status.get("startTimestamp"), ahead),
+        completed_at=_ours(status.get("completionTimestamp"), ahead),
+        expires_at=_ours(status.get("expiration"), ahead),
+        clock_ahead_seconds=round(ahead.total_seconds(), 1),
         namespaces=tuple(spec.get("includedNamespaces") or ["*"]),
         without_namespaces=tuple(spec.get("excludedNamespaces") or ()),
         limited_by=tuple(name for name in LIMITS if _limits(spec.get(name))),
@@ -86,6 +92,10 @@ def parse(backup: Body, volume_backups: Iterable[Body]) -> Backup:
         warnings=status.get("warnings", 0),
         volumes=tuple(_volume(v) for v in volume_backups),
     )
+
+
+def _ours(stamp: str | None, ahead: timedelta) -> datetime | None:
+    return datetime.fromisoformat(stamp) - ahead if stamp else None
 
 
 def _limits(value: Any) -> bool:

@@ -10,7 +10,7 @@ from runbooks.errors import NotRecovered, RecoveryError, Refused
 from runbooks.model import Json, Model, now
 from runbooks.records import FileManifest, RowsState, Snapshot, State
 from runbooks.site import Cluster, Files
-from tasks import backups, files, incident_plans, readiness, rows
+from tasks import backups, files, incident_plans, readiness, rows, skews
 from tasks.cases import Case
 from tasks.clients.kubernetes import Api, Missing, Objects, Resource
 from tasks.digests import hmac_key, kube_object
@@ -86,7 +86,7 @@ def record_before(case: Case) -> Recorded:
             _must_be_there(snapshots)
         manifests = tuple(files.manifest(api, f) for f in case.application.files) if case.is_drill else ()
         volumes = _volumes(api, snapshots)
-        case.note("skew", system=f"kubernetes {case.region.name}", seconds=round(api.skew().total_seconds(), 1))
+        skews.note(case, api)
     state = State(
         application=case.application.name,
         taken_at=snapshots[0].taken_at,

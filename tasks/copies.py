@@ -11,7 +11,7 @@ from runbooks.errors import RecoveryError, Refused
 from runbooks.kube import at, items, table
 from runbooks.records import KubeObject, State, StoreLoss
 from runbooks.site import Files, Markers
-from tasks import cluster_state, files, losses, observer, validation
+from tasks import cluster_state, files, losses, observer, skews, validation
 from tasks import sandbox as sandboxes
 from tasks.cases import Case
 from tasks.clients.kubernetes import Api
@@ -66,7 +66,7 @@ def _left_out(objects: Iterable[KubeObject]) -> list[str]:
 def compare_files(case: Case) -> Compared:
     """Every file of each volume is in the copy as it was recorded while the backup was taken."""
     record, before = case.load("backup", BackupRecord), case.load("before", State)
-    restored = case.clock("restored")
+    restored, began = case.clock("restored"), record.backup.started_at
     total = Compared(compared=0, differences=0)
     for wanted in case.application.files:
         name = f"files of {wanted.store} in the sandbox"
@@ -79,8 +79,8 @@ def compare_files(case: Case) -> Compared:
         found = compare.files(
             validation.state_of(record.state, wanted.store),
             next((m for m in before.files if m.store == wanted.store), None),
-            backup_started_at=record.backup.started_at,
-            restored_at=restored,
+            backup_started_at=began and skews.theirs(case, began),
+            restored_at=skews.theirs(case, restored),
             after=after,
         )
         validation.note(case, name, f"as in backup {record.backup.name}", found)

@@ -14,7 +14,7 @@ from runbooks.errors import RecoveryError
 from runbooks.model import Instant, Model
 from runbooks.records import BackupState, Check, CheckStatus, KubeObject, Snapshot, State, StoreLoss
 from runbooks.site import Files
-from tasks import cluster_state, gate, incident_plans, plans, probes
+from tasks import cluster_state, gate, incident_plans, plans, probes, skews
 from tasks.cases import Case
 from tasks.steps import step
 from tasks.velero import BackupRecord
@@ -102,7 +102,7 @@ def compare_files(case: Case) -> Compared:
     backup = case.load("backup", BackupRecord)
     before = case.load("before", State)
     after = {m.store: m for m in case.load("after", State).files}
-    restored = _restore_began(case)
+    restored, began = _restore_began(case), backup.backup.started_at
     total = Compared(compared=0, differences=0)
     for files in case.application.files:
         name = f"files of {files.store}"
@@ -115,8 +115,8 @@ def compare_files(case: Case) -> Compared:
         found = compare.files(
             state_of(backup.state, files.store),
             next((m for m in before.files if m.store == files.store), None),
-            backup_started_at=backup.backup.started_at,
-            restored_at=restored,
+            backup_started_at=began and skews.theirs(case, began),
+            restored_at=skews.theirs(case, restored),
             after=after[files.store],
         )
         note(case, name, f"as in backup {backup.backup.name}", found)

@@ -9,7 +9,7 @@ from runbooks.errors import RecoveryError, Refused, Unavailable
 from runbooks.model import Json, now, rfc3339, spell
 from runbooks.records import Backup, Severity
 from runbooks.site import Cluster
-from tasks import backups, downloads, made
+from tasks import backups, downloads, made, skews
 from tasks.cases import Case
 from tasks.clients.kubernetes import Api, Missing, Object
 from tasks.waits import NotYet, wait_until
@@ -121,7 +121,7 @@ def must_be_available(api: Api, cluster: Cluster) -> None:
         )
     every = backups.go_duration(found["spec"].get("validationFrequency") or VALIDATED_EVERY)
     at = status.get("lastValidationTime")
-    if every and (at is None or now() - datetime.fromisoformat(at) > every + SLACK):
+    if every and (at is None or now() + skews.ahead(api) - datetime.fromisoformat(at) > every + SLACK):
         raise Refused(
             f"storage location {name} was last validated at {at}, though Velero should do so every {spell(every)}",
             "it says Available without having looked: does Velero hang?",
@@ -145,7 +145,8 @@ def _look(cluster: Cluster) -> str:
 
 def all_backups(api: Api, cluster: Cluster) -> tuple[Backup, ...]:
     namespace = cluster.velero_namespace
-    return backups.parse_all(api.list(*BACKUP, namespace=namespace), api.list(*VOLUME_BACKUP, namespace=namespace))
+    volumes = api.list(*VOLUME_BACKUP, namespace=namespace)
+    return backups.parse_all(api.list(*BACKUP, namespace=namespace), volumes, ahead=skews.ahead(api))
 
 
 def take_backup(
@@ -168,7 +169,8 @@ def take_backup(
     body["metadata"]["labels"] |= labels
     made.ensure(case, api, BACKUP, namespace, body)
     ended = follow(api, BACKUP, name, namespace, within=within)
-    backup = backups.parse(ended, api.list(*VOLUME_BACKUP, namespace=namespace, selector=_of(name)))
+    volumes = api.list(*VOLUME_BACKUP, namespace=namespace, selector=_of(name))
+    backup = backups.parse(ended, volumes, ahead=skews.ahead(api))
     if backup.phase != "Completed":
         raise Refused(
             f"backup {name} ended in {backup.phase}: {_why(case, api, ended)}",

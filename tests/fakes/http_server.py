@@ -13,6 +13,7 @@ from socketserver import TCPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.fakes import clock
 from tests.fakes.faults import Fault, Faults
 from tests.fakes.recording import Exchange, Log, exchange
 
@@ -121,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, answer: Answer) -> None:
         body = b"" if self.command == "HEAD" else answer.body
         headers = {"Content-Type": answer.kind, "Content-Length": str(len(answer.body)),
-                   "Date": self.date_time_string()} | answer.headers  # fmt: skip
+                   "Date": self.date_time_string(clock.seconds())} | answer.headers  # fmt: skip
         lines = [f"HTTP/1.1 {answer.status} {responses.get(answer.status, '')}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self.close_connection = self.close_connection or headers.get("Connection") == "close"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from tests.fakes import clock
+
 
 @dataclass
 class Settings:
@@ -18,6 +20,8 @@ class Settings:
     restore_seconds: float = 0.2
     volume_restore_seconds: float = 0.05
     validation_seconds: float = 1.0  # how often a storage location is looked at
+
+    clock_ahead_seconds: float = 0.0  # of the whole cluster; files keep the times of this machine
 
     rbac: bool = False  # by the roles and bindings that are there; else everybody may do all that is not denied
 
@@ -51,3 +55,4 @@ class Settings:
             if name not in known:
                 raise KeyError(f"no setting {name}; there are {sorted(known)}")
             setattr(self, name, value)
+        clock.set_ahead(self.clock_ahead_seconds)

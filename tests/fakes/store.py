@@ -9,10 +9,9 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, cast
 
-from tests.fakes import statuses
+from tests.fakes import clock, statuses
 from tests.fakes.kinds import NAMESPACES, Resource
 
 Object = dict[str, Any]
@@ -37,7 +36,7 @@ def copied(obj: Object) -> Object:
 
 def now() -> str:
     """Kubernetes' own stamp: whole seconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return clock.stamp(clock.now())
 
 
 class Store:

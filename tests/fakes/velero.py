@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from tests.fakes import velero_disk
+from tests.fakes import clock, velero_disk
 from tests.fakes.core import Core
 from tests.fakes.kinds import BACKUPS, DAEMON_SETS, DELETE_REQUESTS, DEPLOYMENTS, LOCATIONS, PODS, Resource
 from tests.fakes.kinds import BY_FULL_NAME as BY
@@ -50,7 +50,7 @@ def later(duration: str) -> str:
     """The stamp of now plus a Go duration such as 720h0m0s."""
     units = {"h": 3600, "m": 60, "s": 1}
     seconds = sum(float(n) * units[unit] for n, unit in re.findall(r"([\d.]+)([hms])", duration))
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return clock.stamp(clock.now() + timedelta(seconds=seconds))
 
 
 def housekeeping(core: Core) -> None:
