@@ -135,8 +135,11 @@ class _Watch:
             backup=backup.name, uid=backup.uid, started=started, ended=ended,
             objects_started=objects_started, objects_ended=objects_ended,
         )  # fmt: skip
-        self._where.mkdir(parents=True, exist_ok=True)
-        save(self._where / f"{backup.name}.json", state.model_dump_json())
+        try:
+            self._where.mkdir(parents=True, exist_ok=True)
+            save(self._where / f"{backup.name}.json", state.model_dump_json())
+        except OSError as error:
+            LOG.warning("backup %s: its state was not written: %s", backup.name, error.strerror)
 
     def _recorded(self, backup: _Followed) -> tuple[tuple[Snapshot, ...], tuple[FileManifest, ...]]:
         """Both at once: neither is to begin later for the other's sake."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import threading
+from collections import deque
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -12,27 +15,60 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import TypeAdapter
 
 from runbooks.model import Json, Model, rfc3339
+from tasks.reserve import Reserve
 
 M = TypeVar("M", bound=Model)
+LOG = logging.getLogger("dr")
 DISORDER = timedelta(seconds=5)
 """Lines are written when the answer came but dated when it was asked, and clocks are corrected by small steps."""
 TAIL_BYTES = 64 * 1024
+LONGEST = 200_000
+"""Lines that wait for room: a day of samples and markers is some 60 MB."""
 
 
 class Log:
-    """Appends; a line that a kill left torn is cut off first. Safe to use from several threads of one process."""
+    """Appends; a line that a kill left torn is cut off first. Safe to use from several threads of one process.
 
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
+    A full disk ends nothing: the *reserve* is given up; when that is used, too, lines wait in memory, in their order.
+    """
+
+    def __init__(self, path: Path, reserve: Reserve | None = None) -> None:
+        self._lock, self._path, self._reserve = threading.Lock(), path, reserve
+        self._waiting: deque[bytes] = deque(maxlen=LONGEST)
+        self._is_told = False
         path.parent.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(path)
         self._file = path.open("ab", buffering=0)
+        self._size = self._file.seek(0, os.SEEK_END)
 
     def append(self, model: Model) -> None:
         """The line is with the operating system when this returns: a kill of this process loses nothing."""
         text = line(model).encode()
         with self._lock:
-            self._file.write(text)
+            self._waiting.append(text)
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._waiting:
+            try:
+                self._write(self._waiting[0])
+            except OSError as error:
+                if self._reserve is not None and self._reserve.is_taken:
+                    self._reserve.release()
+                    continue
+                if not self._is_told:
+                    LOG.error("%s is not written: %s; its lines wait in memory", self._path, error.strerror)
+                self._is_told = True
+                return
+            self._waiting.popleft()
+        self._is_told = False
+
+    def _write(self, text: bytes) -> None:
+        """The whole line or nothing: a disk that is nearly full takes a part."""
+        if self._file.write(text) != len(text):
+            self._file.truncate(self._size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size += len(text)
 
     def close(self) -> None:
         with self._lock:

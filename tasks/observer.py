@@ -5,6 +5,7 @@ Its files are what downtime and loss are measured with: samples.jsonl, markers.j
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import math
@@ -23,12 +24,15 @@ from runbooks.site import Application, Markers, Site
 from tasks import backup_watch, lines, losses, questions
 from tasks.cases import journal_path
 from tasks.clients import http
+from tasks.reserve import Reserve
 
 LOG = logging.getLogger("dr.observer")
 FRESH = timedelta(seconds=5)
 STEADY_ANSWERS = 5
 READ_BACK = timedelta(days=1)
 ENDING_SECONDS = 0.1
+ROOM_BYTES = 2 * 1024 * 1024
+"""For hours of samples and markers when the disk is full."""
 
 
 class Alive(Model):
@@ -76,7 +80,10 @@ def observe(site: Site, stop: threading.Event, for_run: str | None = None) -> No
     where = directory(site, for_run or "")
     every = site.observer.every if site.observer else timedelta(seconds=1)
     with _alone(where):
-        parts = _Observer(site, where, every, stop).parts()
+        reserve = Reserve(where, size_bytes=ROOM_BYTES)
+        with contextlib.suppress(OSError):  # there is none to keep: what is written waits in memory
+            reserve.take()
+        parts = _Observer(site, where, every, stop, reserve).parts()
         parts += backup_watch.parts(site, where / "backups", stop)
         threads = [threading.Thread(target=act, name=name, daemon=True) for name, act in parts]
         for thread in threads:
@@ -109,12 +116,22 @@ def _beat(site: Site, where: Path, threads: list[threading.Thread], stop: thread
         if dead := [t.name for t in threads if not t.is_alive()]:
             raise Unavailable(f"the observer's part {dead[0]} died", "see its log; is the disk full? start it again")
         heartbeat = Alive(pid=os.getpid(), starttime=own, at=now(), for_run=for_run)
-        draft = where / ".alive.json.draft"
-        draft.write_text(heartbeat.model_dump_json())  # not synced: after a crash of the host nobody asks for it
-        draft.replace(where / "alive.json")
+        _tell(where, heartbeat.model_dump_json())
         if for_run and _has_ended(journal_path(site, for_run)):
             return
         stop.wait(1)
+
+
+def _tell(where: Path, heartbeat: str) -> None:
+    """Not synced: after a crash of the host nobody asks for it. On a full disk it is written over the last one."""
+    draft = where / ".alive.json.draft"
+    try:
+        draft.write_text(heartbeat)
+        draft.replace(where / "alive.json")
+    except OSError:
+        with contextlib.suppress(OSError), (where / "alive.json").open("r+") as file:
+            file.write(heartbeat)
+            file.truncate()
 
 
 def _has_ended(journal: Path) -> bool:
@@ -137,11 +154,11 @@ class _Numbers:
 
 
 class _Observer:
-    def __init__(self, site: Site, where: Path, every: timedelta, stop: threading.Event) -> None:
+    def __init__(self, site: Site, where: Path, every: timedelta, stop: threading.Event, reserve: Reserve) -> None:
         self._site, self._where, self._every, self._stop = site, where, every, stop
-        self._samples = lines.Log(where / "samples.jsonl")
-        self._markers = lines.Log(where / "markers.jsonl")
-        self._read_backs = lines.Log(where / "read-backs.jsonl")
+        self._samples, self._markers, self._read_backs = (
+            lines.Log(where / f"{name}.jsonl", reserve) for name in ("samples", "markers", "read-backs")
+        )
         self._numbers = _Numbers(max((int(str(s["seq"])) for s in lines.tail(where / "samples.jsonl")), default=0))
         self._limit = min(questions.LIMIT, every * 0.9)
 

@@ -28,5 +28,9 @@ class Reserve:
             os.close(handle)
         return self
 
+    @property
+    def is_taken(self) -> bool:
+        return self._path.exists()
+
     def release(self) -> None:
         self._path.unlink(missing_ok=True)

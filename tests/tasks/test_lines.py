@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from runbooks.records import Sample
 from tasks import lines
+from tasks.reserve import Reserve
 
 pytestmark = pytest.mark.slow
 
@@ -73,3 +77,38 @@ def test_lines_out_of_order(tmp_path: Path) -> None:
     path.write_text("".join(lines.line(_sample(n)) for n in numbers))
     found = lines.window(path, Sample, since=START + timedelta(seconds=1_997))
     assert [s.seq for s in found].count(1_997) == 2
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, of 128 KiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(path)], check=True)
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    filler = disk / "filler"
+    with filler.open("wb") as file:
+        while (room := os.statvfs(disk)).f_bavail:
+            os.posix_fallocate(file.fileno(), 0, filler.stat().st_size + room.f_bavail * room.f_bsize)
+    return filler
+
+
+def test_disk_that_is_full_for_a_while(small_disk: Path) -> None:
+    """The room that was kept is used first, then memory; with room again nothing is missing, torn or out of order."""
+    path = small_disk / "samples.jsonl"
+    log = lines.Log(path, Reserve(small_disk, size_bytes=16 * 1024).take())
+    log.append(_sample(0))
+    filler = fill(small_disk)
+    for number in range(1, 400):
+        log.append(_sample(number))
+    kept = [s.seq for s in lines.window(path, Sample, since=START)]
+    assert len(kept) > 100, "the reserve took some"
+    assert kept == list(range(len(kept)))
+    assert len(kept) < 400
+    filler.unlink()
+    log.append(_sample(400))
+    assert [s.seq for s in lines.window(path, Sample, since=START)] == list(range(401))

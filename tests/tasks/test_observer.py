@@ -332,3 +332,23 @@ def test_run_that_ended_without_a_word(watched: Watched, monkeypatch: pytest.Mon
     assert heartbeat is not None
     case.note("ended", ended="aborted", service="unknown", reason=None)
     until(lambda: observer.starttime(heartbeat.pid) != heartbeat.starttime, 10)
+
+
+def test_full_disk(watched: Watched) -> None:
+    """It lives on, its heartbeat is fresh, and no sample is missing: room for them was kept."""
+    watched.files.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(watched.files)], check=True)
+    try:
+        with watched.observed():
+            filler = watched.files / "filler"
+            with filler.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, (room := os.statvfs(watched.files)).f_bavail * room.f_bsize)
+            full = len(watched.samples())
+            until(lambda: len(watched.samples()) > full + 2 * observer.FRESH.total_seconds(), 60)
+            assert observer.alive(watched.files) is not None
+            filler.unlink()
+            watched.wait(lambda _: True)
+        numbers = [s.seq for s in watched.samples()]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    finally:
+        subprocess.run(["umount", "--lazy", str(watched.files)], check=True)
