@@ -73,7 +73,7 @@ def clear_leftovers(case: Case) -> list[str]:
         NotRecovered: one was still there after 5 min.
     """
     image(case)
-    cleared = []
+    cleared, where = [], case.cluster.velero_namespace
     with case.connect() as api:
         for found in api.list(*NAMESPACE, selector=f"{LABEL}={case.application.name}"):
             of_run = found["metadata"]["labels"].get(RUN)
@@ -82,6 +82,9 @@ def clear_leftovers(case: Case) -> list[str]:
                 _remove(case, api, found["metadata"]["name"], namespaces.uid(found))
                 _remove_changes(case, api, str(of_run))
                 cleared.append(found["metadata"]["name"])
+        for changes in api.list(*CONFIG_MAP, namespace=where, selector=f"{LABEL}={case.application.name}"):
+            if (of_run := changes["metadata"]["labels"].get(RUN)) != case.run_id:
+                _remove_changes(case, api, str(of_run))  # of a run that died when its namespace was gone already
     return cleared
 
 
@@ -160,7 +163,9 @@ def restore(case: Case) -> Restored:
         changes = sandbox.rules(record.objects, image(case), case.run_id)
         name = case.name("sandbox")
         data = {"rules.yaml": json.dumps(changes)}
-        made.ensure(case, api, CONFIG_MAP, where, made.body(case, CONFIG_MAP, name, where, data=data))
+        body = made.body(case, CONFIG_MAP, name, where, data=data)
+        body["metadata"]["labels"] |= {LABEL: case.application.name}
+        made.ensure(case, api, CONFIG_MAP, where, body)
         done = restores.run(case, api, case.name("restore"), _spec(case, record), within=case.within("restore"))
         volumes = _volume_restores(api, where, done.name)
     case.checks([_completed(done), _hydrated(volumes)])

@@ -180,6 +180,10 @@ def test_api_unreachable(drill: Stage) -> None:
 def held_by_a_finalizer(drill: Stage) -> None:
     """Removing it takes a right on that kind, which no role of ours has: it is granted for this incident."""
     grant(drill, {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "patch"]})
+    hold(drill)
+
+
+def hold(drill: Stage) -> None:
     drill.world.patch(
         "/api/v1/namespaces/production/configmaps/orders", {"metadata": {"finalizers": ["shop.example/guard"]}}
     )

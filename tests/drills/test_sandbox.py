@@ -28,6 +28,10 @@ WRITES = {
 
 @pytest.fixture(autouse=True)
 def allowed(drill: Stage) -> None:
+    allow(drill)
+
+
+def allow(drill: Stage) -> None:
     text = drill.site.file.read_text()
     drill.site.file.write_text(text.replace('impacts = ["real"]', 'impacts = ["real", "sandbox"]'))
 
@@ -195,6 +199,18 @@ def test_leftover_of_a_killed_run(drill: Stage) -> None:
     assert child.wait(90) == BACK, child.output[-4000:]
     assert "run dead left its sandbox sandbox-dead" in child.output
     is_removed(drill)
+
+
+def test_leftover_without_its_namespace(drill: Stage) -> None:
+    """A run died when only the list of its changes was left: the next one removes that, too; another's is kept."""
+    where = "/api/v1/namespaces/velero/configmaps"
+    for name, application in (("sandbox-dead", "orders"), ("sandbox-other", "shop")):
+        labels = {"dr-runbooks/run": name.removeprefix("sandbox-"), "dr-runbooks/sandbox-of": application}
+        drill.world.api("POST", where, {"metadata": {"name": name, "labels": labels}})
+    child = start(drill, "next")
+    assert child.wait(90) == BACK, child.output[-4000:]
+    names = [c["metadata"]["name"] for c in drill.world.api("GET", where)["items"]]
+    assert [n for n in names if n.startswith("sandbox-")] == ["sandbox-other"]
 
 
 def _expire_lease(drill: Stage) -> bool:
