@@ -7,7 +7,10 @@ MAKEFLAGS += --no-print-directory
 SCENARIO ?= namespace-deletion
 IMPACT ?= $(if $(filter $(SCENARIO),file-restore),sandbox,real)
 REGIONS ?= $(if $(filter $(SCENARIO),cluster-loss region-failover),a$(comma)b,a)
-LAB ?= $(if $(filter $(SCENARIO),database-corruption),--only database --prefect,--regions $(REGIONS))
+# Files can be drilled in any lab, the one that is up; without one, in one that needs nothing compiled.
+FILES_LAB = $(if $(shell grep -s '"only": null' .lab/lab.json),--regions $(REGIONS),--only database --prefect)
+DATABASE_LAB := --only database --prefect
+LAB ?= $(or $(if $(filter $(SCENARIO),database-corruption),$(DATABASE_LAB)),$(if $(filter $(SCENARIO),file-restore),$(FILES_LAB)),--regions $(REGIONS))
 PYTEST_ARGS ?=
 comma := ,
 PYTHON := $(firstword $(shell command -v python3.11 python3.12 python3.13 python3 2>/dev/null) python3)

@@ -15,8 +15,8 @@ from tasks.clients.ssh_following import OnLine
 from tasks.database_server import Postgres
 
 ASKING = timedelta(minutes=5)
-SOON = "--io-timeout=10"
-"""For what only reads. A repository that refuses is tried four times for so long: with the default, 240 s in all."""
+SOON = "--io-timeout=5"
+"""For what only reads: one that does not answer is asked four times, 20 s in all; with the default, 240 s."""
 NO_STANZA, NO_BACKUP = 1, 2
 """Of `status.code` in `info`, which ends with 0 all the same."""
 LONGEST = 500
@@ -108,8 +108,7 @@ def _hint(code: int | None) -> str:
 def condensed(said: str) -> str:
     """What went wrong, without the headers of the request that it prints, and without its hints."""
     lines = [line.strip() for line in said.splitlines()]
-    told = [CODE.sub(r"\1", f"<Code>{found[1]}</Code>") if (found := CODE.search(line)) else line
-            for line in lines if TELLING.search(line)]  # fmt: skip
+    told = [found[1] if (found := CODE.search(line)) else line for line in lines if TELLING.search(line)]
     text = "; ".join(dict.fromkeys(told)) or " ".join(lines).strip() or "it said nothing"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 

@@ -8,7 +8,7 @@ from runbooks import site as sites
 
 
 def deploy(site: Site, json: AsJson = False) -> None:
-    """Register the drill (with its schedule) and the incident with Prefect's server. A second time changes nothing.
+    """Register drills, incidents, backups and restore tests, with their schedules. A second time changes nothing.
 
     Example: dr deploy --site production
     """

@@ -163,7 +163,8 @@ def _write_down(lab: Lab, regions: list[str]) -> list[str]:
     before = recorded(lab.root)
     only = "database" if lab.only_database else None
     if before and before.get("only") != only:
-        raise LabError(f"the lab in {lab.root} is up with another --only: {before.get('only')}", "dr lab down first")
+        kind = "has databases only" if before.get("only") else "is a whole one, with clusters"
+        raise LabError(f"the lab in {lab.root} is up, and {kind}", "dr lab down first; evidence stays")
     wanted = sorted({*asked_regions(lab), *regions})
     shape = {"number": lab.number, "only": only, "regions": wanted, "prefect": lab.has_prefect}
     files.write(lab.root / "lab.json", json.dumps(shape))
