@@ -5,7 +5,6 @@ Every look is one check with what was expected and observed; what could not be l
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,7 +13,7 @@ from runbooks.errors import NotRecovered, Refused
 from runbooks.hosts import Question, RestoreTest, Server
 from runbooks.model import Model, now, spell
 from runbooks.site import Database, Site
-from tasks import archives, database_backups, database_server, pgbackrest, scratch_restores
+from tasks import archives, database_backups, database_server, repository_files, scratch_restores
 from tasks.archives import Archiver
 from tasks.daily import Result
 from tasks.database_backups import BackupSet, Repository
@@ -36,10 +35,6 @@ union all select 'constraint ' || conname || ' of ' || conrelid::regclass from p
 order by 1
 """
 TIMELINE = "select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
-STATUS = re.compile(r"^status: (\w+)$", re.MULTILINE)
-BAD = re.compile(
-    r"^.*(?:checksum invalid|missing|size invalid|other): (?!0\b).*$|^.*status: (?!valid|ok).*$", re.MULTILINE
-)
 READING = timedelta(hours=6)
 """All pages of a large database, or all files of its repository."""
 DAMAGED = (
@@ -104,7 +99,7 @@ def _look(looks: Looks, tested: _Tested, production: Postgres, tester: Postgres,
     repository = database_backups.read(production)
     before = _ask_production(looks, production, test)
     _look_at_backups(looks, production, repository, before)
-    looks.equal("repository read by pgBackRest", "ok", lambda: _verified(tester), DAMAGED)
+    looks.equal("repository read by pgBackRest", "ok", lambda: repository_files.verified(tester), DAMAGED)
     backup = _newest(repository)
     tested.backup = backup.label
     where = {"folder": test.folder, "port": test.port, "within": test.within}
@@ -143,16 +138,6 @@ def _look_at_backups(looks: Looks, production: Postgres, found: Repository, befo
         "archiving", archives.ON_TIME, lambda: archives.lag(before.archiver, production.backups.archive_within),
         "see archive_command, PostgreSQL's log and pgbackrest check; until it works again all newer data is at risk",
     )  # fmt: skip
-
-
-def _verified(postgres: Postgres) -> str:
-    """`ok`, or what pgBackRest finds in its files. It ends with 0 in any case, and says nothing if it can read none."""
-    done = pgbackrest.run(postgres, pgbackrest.SOON, "--output=text", "--verbose", "verify", within=READING)
-    status = STATUS.search(done.text)
-    if status is None:
-        return f"it said nothing of the stanza: {done.said}"
-    bad = "; ".join(dict.fromkeys(found[0].strip() for found in BAD.finditer(done.text)))
-    return "ok" if status[1] == "ok" and not bad else (bad or f"status: {status[1]}")[:500]
 
 
 def _newest(repository: Repository) -> BackupSet:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from deployments.commands.output import AsJson, Site, as_json, log_to_terminal, show
+from deployments.commands.output import AsJson, Site, as_json, log_to_terminal, show, told
 from runbooks import site as sites
-from runbooks.errors import Refused
+from runbooks.errors import RecoveryError, Refused
 from runbooks.model import now, rfc3339
 from runbooks.site import Site as SiteFile
 from tasks import database_daily, file_daily, history
@@ -37,12 +38,13 @@ def make(
     """
     log_to_terminal()
     loaded = sites.load(site)
-    for store in _named(loaded, database, file_set):
-        name = store.partition(":")[2]
+
+    def back_up(store: str, name: str) -> str:
         if store.startswith(FILES):
-            typer.echo(file_daily.back_up(loaded, name, run=new_run_id()))
-        else:
-            typer.echo(database_daily.back_up(loaded, name, kind, run=new_run_id(), due=now()))
+            return file_daily.back_up(loaded, name, run=new_run_id())
+        return database_daily.back_up(loaded, name, kind, run=new_run_id(), due=now())
+
+    _each(_named(loaded, database, file_set), back_up)
 
 
 @app.command()
@@ -53,9 +55,12 @@ def verify(site: Site, database: Database = None, file_set: FileSet = None) -> N
     """
     log_to_terminal()
     loaded = sites.load(site)
-    for store in _named(loaded, database, file_set):
+
+    def prove(store: str, name: str) -> str:
         act = file_daily.verify if store.startswith(FILES) else database_daily.verify
-        typer.echo(act(loaded, store.partition(":")[2], run=new_run_id()))
+        return act(loaded, name, run=new_run_id())
+
+    _each(_named(loaded, database, file_set), prove)
 
 
 @app.command("history")
@@ -76,6 +81,18 @@ def show_history(
         as_json([entry.model_dump(mode="json") for entry in found])
     else:
         show([_row(entry) for entry in found], json=False)
+
+
+def _each(stores: tuple[str, ...], act: Callable[[str, str], str]) -> None:
+    """All of them, whatever becomes of one; the exit code is that of the last that failed."""
+    code = 0
+    for store in stores:
+        try:
+            typer.echo(act(store, store.partition(":")[2]))
+        except RecoveryError as error:
+            code = told(error)
+    if code:
+        raise typer.Exit(code)
 
 
 def _row(entry: Entry) -> dict[str, object]:
