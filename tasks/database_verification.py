@@ -99,17 +99,23 @@ def _look(looks: Looks, tested: _Tested, production: Postgres, tester: Postgres,
     repository = database_backups.read(production)
     before = _ask_production(looks, production, test)
     _look_at_backups(looks, production, repository, before)
+    with looks.guarded("restore test", "can be made"):
+        _look_at_restore(looks, tested, _newest(repository), tester, test, before)
     looks.equal("repository read by pgBackRest", "ok", lambda: repository_files.verified(tester), DAMAGED)
-    backup = _newest(repository)
+    _look_at_production(looks, production, repository, before)
+
+
+def _look_at_restore(
+    looks: Looks, tested: _Tested, backup: BackupSet, tester: Postgres, test: RestoreTest, before: Production | None
+) -> None:
     tested.backup = backup.label
     where = {"folder": test.folder, "port": test.port, "within": test.within}
     with scratch_restores.restored(tester, backup, **where) as scratch:  # type: ignore[arg-type]
         looks.passed("restored and started", "recovered", "recovered")
         _look_at_copy(looks, scratch, test, before)
-        tested.data_age_seconds = _age(looks, scratch, production.database.database, test, before)
+        tested.data_age_seconds = _age(looks, scratch, tester.database.database, test, before)
         looks.equal("pg_amcheck", "no corruption", lambda: _amcheck(scratch), DAMAGED)
         looks.equal("page checksums", "all right", lambda: _checksums(scratch), DAMAGED)
-    _look_at_production(looks, production, repository, before)
 
 
 def _ask_production(looks: Looks, production: Postgres, test: RestoreTest) -> Production | None:

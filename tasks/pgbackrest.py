@@ -20,7 +20,7 @@ SOON = "--io-timeout=5"
 NO_STANZA, NO_BACKUP = 1, 2
 """Of `status.code` in `info`, which ends with 0 all the same."""
 LONGEST = 500
-LOCKED, STOPPED, ARCHIVE_LATE = 50, 62, 82
+LOCKED, STOPPED, ARCHIVE_LATE, LABELS = 50, 62, 82, 106
 MISSING = (37, 55, 73, 103)
 """option-required ("does this stanza exist?"), file-missing, path-missing, repo-invalid."""
 DATABASE = (56, 57)
@@ -32,11 +32,11 @@ REFUSED_BY_S3 = re.compile(r"failed with (401|403|404) ")
 TELLING = re.compile(r"^(ERROR|WARN)|Error: |HTTP request failed|<Code>")
 CODE = re.compile(r"<Code>(\w+)</Code>")
 HOLDERS = """
-for p in /proc/[0-9]*; do
-    told=$(tr '\\0' ' ' <"$p/cmdline" 2>/dev/null) || continue
-    case $told in
-        pgbackrest*"--stanza=$1 "*|*/pgbackrest*"--stanza=$1 "*)
-            case $told in *" backup "|*" expire "|*" stanza-"*) echo "pid ${p#/proc/}: $told" ;; esac ;;
+for p in $(printf '%s' "--stanza=$1" | grep -lsF -f - /proc/[0-9]*/cmdline); do
+    told=$(tr '\\0' ' ' <"$p" 2>/dev/null) || continue
+    case ${told%% *} in pgbackrest|*/pgbackrest)
+        pid=${p#/proc/}
+        case $told in *" backup "|*" expire "|*" stanza-"*) echo "pid ${pid%/cmdline}: $told" ;; esac ;;
     esac
 done; true
 """
@@ -98,6 +98,8 @@ def _of_repository(problem: str, said: str, code: int | None) -> RecoveryError |
 def _hint(code: int | None) -> str:
     if code == ARCHIVE_LATE:
         return "archiving does not work: see archive_command, PostgreSQL's log, and pg_stat_archiver"
+    if code == LABELS:
+        return "was a newer set removed by hand, or the clock set back? a full backup begins anew: --kind full"
     if code in DAMAGED:
         return (
             "the repository is damaged: keep it as it is, use another backup set or its replica, and take a full backup"

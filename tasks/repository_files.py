@@ -18,7 +18,7 @@ BAD = re.compile(
 
 
 def verified(postgres: Postgres) -> str:
-    """`ok`, or what is wrong. Read once more when a set expired meanwhile: its files are missed, and no one needs them."""
+    """`ok`, or what is wrong. Read once more when a set expired meanwhile: its files are missed, for no harm."""
     before = database_backups.read(postgres).sets
     said = _read_all(postgres)
     after = {one.label for one in database_backups.read(postgres).sets}

@@ -55,13 +55,8 @@ exec flock --nonblock --no-fork --conflict-exit-code 9 "$1" sh -c 'echo $$; exec
 EMPTY = """
 [ -f "$1/$2" ] || [ -z "$(ls -A "$1")" ] || { echo "there are files in it that are not ours" >&2; exit 9; }
 working() {
-    for process in /proc/[0-9]*; do
-        [ "$process" = "/proc/$$" ] && continue
-        if [ "$(readlink "$process/cwd" 2>/dev/null)" = "$1/data" ]; then echo "${process#/proc/}"; continue; fi
-        case "$(tr '\\0' ' ' <"$process/cmdline" 2>/dev/null)" in *pgbackrest*"--pg1-path=$1/data "*)
-            case "$(cat "$process/comm" 2>/dev/null)" in sh|bash|dash) ;; *) echo "${process#/proc/}" ;; esac ;;
-        esac
-    done
+    find /proc -maxdepth 2 -name cwd -lname "$1/data" 2>/dev/null | cut -d/ -f3
+    printf '%s' "--pg1-path=$1/data" | grep -lsF -f - /proc/[0-9]*/cmdline | cut -d/ -f3
 }
 if [ -f "$1/data/postmaster.pid" ] && [ -n "$(working "$1")" ]; then
     "$3/pg_ctl" -D "$1/data" -m immediate -w -t 60 stop >/dev/null 2>&1 || :
