@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -17,6 +18,7 @@ from runbooks.records import Consent, Impact, Mode
 from runbooks.site import Application
 from tasks.cases import Attempt, Request, new_run_id
 
+LOG = logging.getLogger("dr")
 M = TypeVar("M", bound=Model)
 
 
@@ -34,6 +36,7 @@ def run_id_of(given: str | None) -> str:
 def attempt(*, take_over: bool, dry_run: bool, actor: str | None) -> Attempt:
     if not in_prefect():
         return Attempt(take_over=take_over, dry_run=dry_run, actor=actor)
+    _show_lines()
     return Attempt(
         how="prefect",
         flow_run_id=str(flow_run.id),
@@ -42,6 +45,12 @@ def attempt(*, take_over: bool, dry_run: bool, actor: str | None) -> Attempt:
         dry_run=dry_run,
         actor=actor,
     )
+
+
+def _show_lines() -> None:
+    """What a run says is on its page, too: started by `dr serve` it has no terminal that would ask for it."""
+    if LOG.level == logging.NOTSET:
+        LOG.setLevel(logging.INFO)
 
 
 def due() -> datetime:

@@ -27,13 +27,17 @@ def code(value: object) -> str:
 
 
 def page(report: Report, evidence: Evidence) -> str:
+    """What came of it stands before the plan; where nothing was done there is the plan alone."""
+    planned = _items("The plan", plan.of_incident(report.plan))
+    is_first = words.is_untouched(report)
     parts = [
         _head(report),
         _items("What is wrong", words.broken(report)),
         _items("What to do", words.to_do(report)),
-        _items("The plan", plan.of_incident(report.plan)),
+        planned if is_first else "",
         _objectives(report),
         _clocks(report),
+        "" if is_first else planned,
         _checks(report),
         _stores(report),
         _phases(report),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
+from runbooks.render import words
 from runbooks.render.words import span
 
 MOST = 12
@@ -29,7 +31,7 @@ def _lines(plan: Mapping[str, Any]) -> Iterator[str]:
         if one["missing"]:
             yield f"  missing: {_some(one['missing'])}"
     yield f"backup {plan['backup']}, {plan['why']}, {span(plan['age_seconds'])} old"
-    yield f"broken since {plan['fault']}" if plan.get("fault") else "broken since nobody knows when"
+    yield f"broken since {_instant(plan['fault'])}" if plan.get("fault") else "broken since nobody knows when"
     bad = [c for c in plan.get("coverage", ()) if c["problem"]]
     yield f"volumes in the backup: {len(plan.get('coverage', ())) - len(bad)} of {len(plan.get('coverage', ()))}"
     yield from (f"  NOT in the backup: {c['claim']} ({c['problem']})" for c in bad)
@@ -42,6 +44,11 @@ def _lines(plan: Mapping[str, Any]) -> Iterator[str]:
     yield _eta(plan.get("eta") or {})
     if plan.get("needs_consent"):
         yield f"needs consent: {', '.join(plan['needs_consent'])}"
+
+
+def _instant(at: str) -> str:
+    found = datetime.fromisoformat(at)
+    return f"{words.time(found)} UTC, {words.day(found)}"
 
 
 def _some(names: list[str]) -> str:

@@ -16,6 +16,7 @@ from runbooks.journal import Entry, read
 from runbooks.records import CheckStatus
 from runbooks.report_schema import Report
 from tasks.asking import YES
+from tests.lab import secret_search
 from tests.lab.test_drills import run_id as run_id
 from tests.lab.the_lab import DR, ROOT, TheLab
 
@@ -110,8 +111,10 @@ def wait_for_state(api: httpx.Client, run: str, *names: str, seconds: float = 24
 
 
 def test_deleted_by_somebody_and_approved_in_prefect(lab: TheLab, serving: httpx.Client) -> None:
-    """The form starts it, the page asks with the plan, the answer there carries it out; it is back, and proven."""
+    """The form starts it, the page asks with the plan, the answer there carries it out; it is back, and proven. No
+    secret is left anywhere."""
     backed_up(lab)
+    secrets = secret_search.secrets_of(lab)
     lab.kubectl("delete", "namespace", "production", seconds=120)
     deployment = answered(serving, "GET", "/deployments/name/namespace-deletion/incident")
     body = {"parameters": {"site": "lab"}, "state": {"type": "SCHEDULED"}}
@@ -124,7 +127,10 @@ def test_deleted_by_somebody_and_approved_in_prefect(lab: TheLab, serving: httpx
     said = {"decision": YES, "who": "alice", "why": "it is gone", "loss": "as planned"}
     resumed = answered(serving, "POST", f"/flow_runs/{run}/resume", {"run_input": said})
     assert resumed["status"] == "ACCEPT", resumed
-    assert wait_for_state(serving, run, "Completed", "Failed", "Crashed") == "Completed"
+    with secret_search.process_list() as processes:
+        assert wait_for_state(serving, run, "Completed", "Failed", "Crashed") == "Completed"
+    places = secret_search.places_of(lab, f"fr-{run}", question) | {"the process list": processes.text}
+    assert secret_search.found(secrets, places) == []
     report = is_back(lab, f"fr-{run}")
     assert [(a.who, a.why) for a in report.approvals] == [("alice", "it is gone")]
     assert report.actual.human_wait_seconds is not None

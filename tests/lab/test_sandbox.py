@@ -15,6 +15,7 @@ import pytest
 
 from runbooks.records import CheckStatus
 from runbooks.report_schema import Report
+from tests.lab import secret_search
 from tests.lab.test_drills import poller as poller
 from tests.lab.test_drills import run_id as run_id
 from tests.lab.test_drills import wait_for
@@ -149,15 +150,21 @@ def test_tampered_copy(lab: TheLab, run_id: str) -> None:
 
 
 def test_after_a_killed_one(lab: TheLab, run_id: str, poller: Path) -> None:
-    """What a killed run left is removed; the copy is proven, reaches nothing, and goes; the original never notices."""
+    """What a killed run left is removed; the copy is proven, reaches nothing, and goes; the original never notices. No
+    secret is left anywhere."""
+    secrets = secret_search.secrets_of(lab)
     before, objects, began = volumes(lab), everything(lab), time.time()
     with drilling(lab, f"{run_id}-killed"):
         pass
     assert set(volumes(lab).values()) >= {"production", f"sandbox-{run_id}-killed"}
     with drilling(lab, run_id, "--take-over") as process:
         the_same_and_alone(lab, Copy(lab, run_id))
+        places = {
+            "changes, as Velero has them": lab.kubectl("-n", "velero", "get", "configmaps", "-o", "json").encode()
+        }
         output = ended(process)
     assert process.returncode == 0, output[-4000:]
+    assert secret_search.found(secrets, places | secret_search.places_of(lab, run_id, output)) == []
     assert f"run {run_id}-killed left its sandbox" in output
     report = Report.from_file(lab.evidence(run_id) / "report.json")
     assert (report.verdict, report.actual.outage_seconds, report.clocks.fault) == ("passed", 0, None)
