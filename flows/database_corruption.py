@@ -19,6 +19,7 @@ from tasks import (
     database_promotion,
     database_restore,
     database_roles,
+    database_sandbox,
     database_standbys,
     database_state,
     database_symptoms,
@@ -59,7 +60,7 @@ def database_corruption(
         site: The site whose file names everything that may be touched.
         application: Whose database it is; may be left out where the site has only one.
         mode: drill breaks the database first and measures; incident breaks nothing.
-        impact: real breaks the original; sandbox is not there yet.
+        impact: real breaks the original; sandbox breaks a copy beside it and brings that back.
         way: How it is brought back; left out: the diagnosis chooses.
         damage: What a drill does to it.
         table: The table that is wrong (way table), or that a drill breaks.
@@ -90,9 +91,14 @@ def database_corruption(
         database_roles.find(case)
         database_preconditions.check(case)
         database_state.record_before(case)
-        if case.kind is RunKind.DRILL:
+        if case.kind is RunKind.SANDBOX:
+            database_sandbox.make(case)
+        if case.kind is not RunKind.INCIDENT:
             database_plan.expect(case)
             approvals.ask(case)
+        if case.kind is RunKind.SANDBOX:
+            database_disasters.damage_copy(case)
+        if case.kind is RunKind.DRILL:
             database_disasters.damage(case)
         notify.alert(case)
         database_symptoms.look(case)
@@ -106,10 +112,14 @@ def database_corruption(
         database_restore.restore(case)
         database_restore.recover(case)
         database_validation.compare_database(case)
-        database_fence.open(case)
-        database_promotion.lead(case)
-        database_validation.ask_outside(case)
-        database_standbys.attach(case)
-        database_validation.count_loss(case)
-        probes.wait_until_visible(case)
+        if case.kind is RunKind.SANDBOX:
+            database_sandbox.count_loss(case)
+            database_sandbox.prove_original(case)
+        else:
+            database_fence.open(case)
+            database_promotion.lead(case)
+            database_validation.ask_outside(case)
+            database_standbys.attach(case)
+            database_validation.count_loss(case)
+            probes.wait_until_visible(case)
     return running.conclude(case).verdict

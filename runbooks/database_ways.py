@@ -68,6 +68,8 @@ class Target(Model):
     """When that was, as far as it is known: a backup must have ended before."""
     told: str | None = None
     """How the transaction was found."""
+    committed_at: Instant | None = None
+    """When it did; null: nobody knows."""
 
 
 class Option(Model):
@@ -77,6 +79,7 @@ class Option(Model):
     eta_seconds: float | None
     is_possible: bool
     why: str
+    loses: str = "nothing"
 
 
 def postgres_time(at: Instant) -> str:

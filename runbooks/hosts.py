@@ -43,6 +43,7 @@ class Server(Model):
     port: int = 5432
     start: Command
     stop: Command
+    log: There | None = Field(default=None, description="where PostgreSQL's messages go: its last words are told")
     config: There | None = Field(
         default=None, description="pgBackRest's configuration on this host; left out: that of [databases.backups]"
     )

@@ -6,6 +6,7 @@ from runbooks.errors import Aborted
 from runbooks.records import Ended, RunKind
 from tasks import (
     database_protection,
+    database_sandbox,
     file_protection,
     file_returns,
     locks,
@@ -42,11 +43,17 @@ def steps(case: Case, ended: Ended, failure: BaseException | None) -> Steps:
 def of_database(case: Case, ended: Ended, failure: BaseException | None) -> Steps:
     """An aborted or crashed run is going to be resumed: it only lets go of the lock."""
     if not isinstance(failure, Aborted) and ended != "crashed":
-        yield "database_protection.keep", lambda: database_protection.keep(case, recovered=failure is None)
-        yield "database_protection.let_in", lambda: database_protection.let_in(case)
-        if case.has_changed_target():
+        if database_sandbox.was_begun(case):
+            yield "database_sandbox.remove", lambda: database_sandbox.remove(case)
+            yield "database_sandbox.look_again", lambda: database_sandbox.look_again(case)
+        if case.kind is not RunKind.SANDBOX:
+            yield "database_protection.keep", lambda: database_protection.keep(case, recovered=failure is None)
+            yield "database_protection.let_in", lambda: database_protection.let_in(case)
+        if case.kind is not RunKind.SANDBOX and case.has_changed_target():
             yield "database_protection.check", lambda: database_protection.check(case)
     yield "probes.end_observer", lambda: probes.end_observer(case)
+    if case.kind is RunKind.INCIDENT and not isinstance(failure, Aborted) and ended != "crashed":
+        yield "open_incidents.close", lambda: open_incidents.close(case)
     yield "locks.release", lambda: locks.release(case)
 
 
@@ -61,6 +68,8 @@ def files(case: Case, ended: Ended, failure: BaseException | None) -> Steps:
         if not case.is_drill and failure is None:
             yield "file_protection.back_up", lambda: file_protection.back_up(case)
     yield "probes.end_observer", lambda: probes.end_observer(case)
+    if case.kind is RunKind.INCIDENT and not isinstance(failure, Aborted) and ended != "crashed":
+        yield "open_incidents.close", lambda: open_incidents.close(case)
     yield "locks.release", lambda: locks.release(case)
 
 

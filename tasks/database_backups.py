@@ -26,6 +26,7 @@ class BackupSet(Model):
     size_bytes: int
     wal_start: str
     wal_stop: str
+    stop_lsn: str = "0/0"
     has_errors: bool
     """It, or a set that it builds on, was taken over corrupt pages: pgBackRest exits 0 all the same, and says nothing
     of the next incremental one."""
@@ -116,6 +117,7 @@ def _set(raw: dict[str, Any], bad: set[str]) -> BackupSet:
         size_bytes=raw["info"]["size"],
         wal_start=raw["archive"]["start"],
         wal_stop=raw["archive"]["stop"],
+        stop_lsn=raw["lsn"]["stop"],
         has_errors=bool({raw["label"], *(raw.get("reference") or ())} & bad),
         run=(raw.get("annotation") or {}).get("dr-run"),
     )
@@ -137,6 +139,6 @@ def choose(repository: Repository, *, before: Instant | None, named: str | None)
         told = f" that ended before {rfc3339(before)}" if before else ""
         raise Refused(
             f"no usable backup set{f' {named}' if named else ''}{told}; the repository holds: {held}",
-            "a set with errors, or one that is newer than the target, cannot bring it back",
+            "a set with errors, or newer than the target, or of a timeline that was left, cannot bring it back",
         )
     return max(usable, key=lambda s: s.stopped_at)

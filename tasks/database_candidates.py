@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from runbooks.errors import RecoveryError, Refused
@@ -14,8 +15,11 @@ from tasks.clients import route53
 from tasks.database_server import READ_WITHIN, Postgres
 
 STATE = """select pg_is_in_recovery(), coalesce(pg_last_wal_receive_lsn()::text, ''),
-    coalesce(pg_last_wal_replay_lsn()::text, ''), current_setting('data_checksums')"""
+    coalesce(pg_last_wal_replay_lsn()::text, ''), current_setting('data_checksums'),
+    exists(select from pg_stat_wal_receiver where status = 'streaming')"""
 BEHIND = "select greatest(pg_wal_lsn_diff(:'flushed'::pg_lsn, :'received'::pg_lsn), 0)::bigint"
+CONNECTS_SECONDS = 7.0
+"""A standby asks for its primary again every 5 s."""
 FLUSHED = "select pg_current_wal_flush_lsn()"
 
 
@@ -44,15 +48,26 @@ def look(case: Case, primary: Postgres, *, answers: bool, corrupt: Sequence[str]
 def _look(case: Case, server: Server, flushed: str | None, corrupt: Sequence[str]) -> Candidate:
     try:
         with database_server.standby(case, server) as one:
-            [[recovering, received, replayed, checksums]] = one.sql(STATE)
-            received = received or replayed
-            behind = None
-            if flushed is not None and received:
-                behind = int(one.sql(BEHIND, flushed=flushed, received=received)[0][0])
-            problem = _problem(one, recovering, received, checksums, corrupt)
+            return _judged(one, flushed, corrupt)
     except RecoveryError as error:
         return Candidate(host=server.host, problem=f"it does not answer ({error.problem[:120]})")
-    return Candidate(host=server.host, received=received or None, behind_bytes=behind, problem=problem)
+
+
+def _judged(one: Postgres, flushed: str | None, corrupt: Sequence[str]) -> Candidate:
+    """A standby that does not stream is given the time in which it connects again."""
+    until = time.monotonic() + CONNECTS_SECONDS
+    while True:
+        [[recovering, received, replayed, checksums, streams]] = one.sql(STATE)
+        received, behind = received or replayed, None
+        if flushed is not None and received:
+            behind = int(one.sql(BEHIND, flushed=flushed, received=received)[0][0])
+        if not behind or streams == "t" or time.monotonic() > until:
+            break
+        time.sleep(0.5)
+    problem = _problem(one, recovering, received, checksums, corrupt)
+    if problem is None and behind and streams != "t":
+        problem = f"it does not stream, and lacks the last {behind} bytes of WAL"
+    return Candidate(host=one.server.host, received=received or None, behind_bytes=behind, problem=problem)
 
 
 def _problem(one: Postgres, recovering: str, received: str, checksums: str, corrupt: Sequence[str]) -> str | None:

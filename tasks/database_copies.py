@@ -42,11 +42,12 @@ printf 'local all all trust\\n' >hba.conf
 df --output=avail --block-size=1 . | tail -n 1
 """
 START = """
-least=$("$1/pg_controldata" "$2" | sed -n 's/^\\(max_[a-z_]*\\) setting: *\\([0-9]*\\)$/-c \\1=\\2/p' \\
+names='max_[a-z_]*\\|track_commit_timestamp'
+least=$("$1/pg_controldata" "$2" | sed -n "s/^\\($names\\) setting: *\\([0-9a-z]*\\)$/-c \\1=\\2/p" \\
     | sed 's/_xacts=/_transactions=/; s/_per_xact=/_per_transaction=/' | tr '\\n' ' ')
 exec "$1/pg_ctl" --pgdata="$2" --log="$3" --wait --timeout=3600 --options="$4 $least" start
 """
-"""A standby's limits must not be smaller than those that its primary had."""
+"""A standby's limits must not be smaller than those that its primary had; times of commits are kept as there."""
 REMOVE = """
 [ -e "$1" ] || exit 0
 [ -f "$1/$2" ] || { echo "$1 is not a copy of ours" >&2; exit 9; }
@@ -55,6 +56,15 @@ for process in /proc/[0-9]*; do
     [ "$(readlink "$process/cwd")" = "$1/data" ] && { echo "process ${process#/proc/} still works in it" >&2; exit 9; }
 done
 rm -rf -- "$1"
+"""
+CLEAR = """
+for folder in "$1".copy-*; do
+    [ "$folder" != "$2" ] && [ -f "$folder/$3" ] || continue
+    if [ -f "$folder/data/postmaster.pid" ]; then
+        "$4/pg_ctl" -D "$folder/data" -m immediate -w -t 60 stop >/dev/null 2>&1 || true
+    fi
+    rm -rf -- "$folder"; echo "$folder"
+done
 """
 STOPS_WITHIN = timedelta(minutes=2)
 
@@ -78,7 +88,14 @@ class Copy(Postgres):
         start = ("sh", "-euc", START, "sh", programs, data, f"{folder}/log/postgresql.log", told)
         stop = (f"{programs}/pg_ctl", f"--pgdata={data}", "--mode=fast", "--wait", "stop")
         server = original.server.model_copy(
-            update={"data": data, "socket": f"{folder}/run", "start": start, "stop": stop, "service_user": None}
+            update={
+                "data": data,
+                "socket": f"{folder}/run",
+                "start": start,
+                "stop": stop,
+                "service_user": None,
+                "log": f"{folder}/log/postgresql.log",
+            }
         )
         super().__init__(original.shell, original.database, server, original.backups, original.stanza)
 
@@ -98,6 +115,7 @@ class Copy(Postgres):
             get = f'{shlex.join([*program, *paths, "--no-archive-async", "archive-get"])} %f "%p"'
             fetch = f'cp {shlex.quote(self.folder)}/archive/%f "%p" 2>/dev/null || {get}'
             apart = [f"--tablespace-map-all={self.folder}/tablespaces", "--archive-mode=off"]
+            arguments = tuple(_followed(one) for one in arguments)
             arguments = (*paths, *apart, f"--recovery-option=restore_command={fetch}", *arguments)
         return super().pgbackrest(*arguments, within=within, on_line=on_line)
 
@@ -140,18 +158,26 @@ class Copy(Postgres):
             raise NotRecovered(f"the copy in {self.folder} does not stop: {left}", "the service was not touched")
 
 
+def _followed(argument: str) -> str:
+    """pgBackRest may look for a timeline in its own archive, and those of the copy are in the copy's."""
+    return argument.replace("--target-timeline=", "--recovery-option=recovery_target_timeline=")
+
+
 def folder(case: Case, postgres: Postgres) -> str:
     """Short, since a socket's path may have no more than 107 characters."""
     return f"{postgres.data}.copy-{hashlib.sha256(case.run_id.encode()).hexdigest()[:8]}"
 
 
 def make(case: Case, copy: Copy, size_bytes: int) -> None:
-    """An empty place for it; what a killed attempt left there is removed.
+    """An empty place for it; what a killed attempt or an earlier run left is removed: we hold the lock, they are dead.
 
     Raises:
         Refused: there is no room, or strangers' files are there.
     """
     remove(copy)
+    beside = copy.folder.rpartition(".copy-")[0]
+    for left in copy.sh(CLEAR, beside, copy.folder, MARK, copy.server.programs, within=STOPS_WITHIN).split():
+        case.event(f"an earlier run left its copy {left}: it was removed")
     case.write(f"make a copy of {copy.database.name} in {copy.folder}", host=copy.server.host, directory=copy.folder)
     free = int(copy.sh(MAKE, copy.folder, MARK))
     if free < size_bytes * SPARE:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from runbooks.database_ways import Damage
 from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
 from runbooks.model import Model
+from runbooks.records import RunKind
 from tasks import database_plan, database_restore, database_server, database_state
 from tasks.cases import Case
 from tasks.database_server import Postgres
@@ -43,6 +44,16 @@ def damage(case: Case) -> Damaged:
         Refused: another system runs there; nothing was broken.
         NotRecovered: the damage had no effect.
     """
+    return _damage(case)
+
+
+@step
+def damage_copy(case: Case) -> Damaged:
+    """The planned damage is done to the copy that this run has made. Raises: as `damage`."""
+    return _damage(case)
+
+
+def _damage(case: Case) -> Damaged:
     given = database_plan.options(case)
     with database_server.primary(case) as postgres:
         if case.clock_of("fault") is None:
@@ -52,6 +63,12 @@ def damage(case: Case) -> Damaged:
         if given.damage in (Damage.PAGES, Damage.TORN_PAGE):
             return _corrupt(case, postgres, given.damage)
         return _lose(case, postgres, given.damage)
+
+
+def _fault(case: Case) -> None:
+    """Of the original: what happens to a copy is none."""
+    if case.kind is RunKind.DRILL:
+        case.clock("fault")
 
 
 def _table(case: Case, named: str | None) -> str:
@@ -65,7 +82,7 @@ def _table(case: Case, named: str | None) -> str:
 def _delete_rows(case: Case, postgres: Postgres, named: str | None) -> Damaged:
     """A killed attempt may have done it: then the table is empty, and its transaction is the one that did it."""
     table, name = _table(case, named), postgres.database.database
-    done = [e for e in case.journal.of("write") if e.step == "database_disasters.damage" and "xid" in e.data["target"]]  # type: ignore[operator]
+    done = [e for e in case.journal.of("write") if e.step == case.step and "xid" in e.data["target"]]  # type: ignore[operator]
     begin = f"begin; select pg_current_xact_id(); delete from {table};"
     if done and postgres.value(f"select count(*) from {table}", database=name) == "0":
         return Damaged(what=f"rows of {table} deleted", xid=int(str(done[-1].data["target"]["xid"])))  # type: ignore[index,call-overload]
@@ -73,7 +90,7 @@ def _delete_rows(case: Case, postgres: Postgres, named: str | None) -> Damaged:
         raise Refused(f"{table} is empty: to delete its rows breaks nothing", "name another one: --with table=…")
     before = postgres.value("select pg_snapshot_xmax(pg_current_snapshot())")
     case.write(f"delete the rows of {table}", table=table, xid=before)
-    case.clock("fault")
+    _fault(case)
     xid = int(postgres.sql(f"{begin} commit", database=name)[0][0])
     case.write(f"deleted them in transaction {xid}", table=table, xid=xid)
     return Damaged(what=f"rows of {table} deleted", xid=xid)
@@ -85,7 +102,7 @@ def _corrupt(case: Case, postgres: Postgres, kind: Damage) -> Damaged:
         file = postgres.value(f"select pg_relation_filepath('{table}')", database=name)
         postgres.value("checkpoint; select 1")
         case.write(f"overwrite pages of {table}", host=postgres.server.host, file=file)
-        case.clock("fault")
+        _fault(case)
         if kind is Damage.TORN_PAGE:
             postgres.sh('kill -KILL $(head -n 1 "$1/postmaster.pid")', postgres.data)
         database_restore.ensure_stopped(case, postgres)
@@ -103,7 +120,7 @@ def _corrupt(case: Case, postgres: Postgres, kind: Damage) -> Damaged:
 def _lose(case: Case, postgres: Postgres, kind: Damage) -> Damaged:
     where = f"{postgres.data}.{case.name('lost')}"
     case.write(f"lose {'the data directory' if kind is Damage.DATA_DIRECTORY else 'pg_wal'}", directory=where)
-    case.clock("fault")
+    _fault(case)
     kill = 'read -r pid <"$1/postmaster.pid" 2>/dev/null && kill -KILL "$pid" 2>/dev/null; true'
     postgres.sh(kill, postgres.data)
     database_restore.ensure_stopped(case, postgres)

@@ -89,6 +89,12 @@ def enforce(postgres: Postgres) -> None:
     )  # fmt: skip
 
 
+def file_of(case: Case, postgres: Postgres) -> str:
+    """Where the fence stands: as the server said before it was stopped."""
+    recorded = case.recorded("database_fence.close")
+    return f"{postgres.data}/pg_hba.conf" if recorded is None else str(recorded["evidence"]["hba_file"])
+
+
 def is_closed(postgres: Postgres, hba: str) -> bool:
     return BEGIN in postgres.shell.read(hba, user=postgres.server.user).decode()
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import time
 from typing import Literal
 
 from runbooks.database_ways import Way
 from runbooks.errors import NotRecovered
+from tasks import database_progress
 from tasks.cases import Case
 from tasks.database_plan import Plan
+from tasks.database_progress import Progress
 from tasks.database_server import Postgres
-
-PERCENT = re.compile(r"\((\d+)[KMGB.\d]*, (\d+(?:\.\d+)?)%\)")
-TOLD_EVERY_SECONDS = 5.0
 
 
 def arguments_of(plan: Plan, *, then: Literal["promote", "pause"] = "promote") -> list[str]:
@@ -31,15 +28,13 @@ def arguments_of(plan: Plan, *, then: Literal["promote", "pause"] = "promote") -
     return found
 
 
-def follow(case: Case, postgres: Postgres, arguments: list[str]) -> None:
-    """pgBackRest to its end, with a line of progress every few seconds."""
-    told = time.monotonic()
+def follow(case: Case, postgres: Postgres, arguments: list[str], size_bytes: int) -> None:
+    """pgBackRest to its end, with its progress."""
+    progress = Progress(case, "restored", size_bytes)
 
     def on_line(line: str) -> None:
-        nonlocal told
-        if (found := PERCENT.search(line)) and time.monotonic() - told > TOLD_EVERY_SECONDS:
-            told = time.monotonic()
-            case.event(f"restoring: {found[2]} %")
+        if (share := database_progress.of_restore(line)) is not None:
+            progress.at(share * size_bytes)
 
     if "--delta" in arguments:
         postgres.sh('[ -s "$1/PG_VERSION" ] || : >"$1/PG_VERSION"; rm -f "$1/postmaster.pid"', postgres.data)

@@ -11,10 +11,12 @@ from tasks import (
     approvals,
     database_backups,
     database_candidates,
+    database_culprits,
     database_rows,
     database_server,
     database_symptoms,
     database_targets,
+    database_timelines,
     probes,
 )
 from tasks.cases import Case
@@ -48,6 +50,8 @@ class Plan(Model):
     salvages: bool
     standby: str | None = None
     """The one that is promoted."""
+    may_lose_seconds: float = 0
+    """Of what was acknowledged before the fault."""
 
 
 def options(case: Case) -> Options:
@@ -64,7 +68,8 @@ def expect(case: Case) -> None:
     given = options(case)
     way = given.way or WAY_OF[given.damage]
     with database_server.primary(case) as postgres:
-        chosen = database_backups.choose(database_backups.read(postgres), before=None, named=case.request.backup)
+        repository = database_timelines.leading(postgres, database_backups.read(postgres), None)
+        chosen = database_backups.choose(repository, before=None, named=case.request.backup)
         bound = _unarchived_seconds(postgres)
     case.note(
         "plan", backup=chosen.label, way=way.value, why=f"drill: {given.damage}",
@@ -90,8 +95,8 @@ def choose(case: Case) -> Plan:
     """
     given, found = options(case), database_symptoms.of(case)
     with database_server.primary(case) as postgres:
-        target = database_targets.find(case, postgres, given, found, _wrong_transaction(case))
-        repository = database_backups.read(postgres)
+        target = _target(case, postgres, given, found)
+        repository = database_timelines.leading(postgres, database_backups.read(postgres), found.timeline)
         chosen = database_backups.choose(repository, before=target.at, named=case.request.backup)
         if given.table is not None and found.answers:
             database_rows.must_be_mergeable(postgres, given.table)
@@ -106,31 +111,65 @@ def choose(case: Case) -> Plan:
         way=way, backup=chosen, target=target if way in (Way.POINT_IN_TIME, Way.TABLE) else Target(),
         timeline=found.timeline, table=given.table, salvages=way in (Way.FULL, Way.DELTA),
         standby=_healthy(found)[0].host if way is Way.PROMOTE else None,
+        may_lose_seconds=0 if found.has_wal or target.kind else case.objectives.rpo.total_seconds(),
     )  # fmt: skip
+    if not case.is_drill and case.request.fault_at is None and target.committed_at is not None:
+        case.clock("fault", target.committed_at)
     _note(case, plan, ways, found)
     return plan
 
 
+def _target(case: Case, postgres: Postgres, given: Options, found: Found) -> Target:
+    """For one table a time means the one transaction that has changed it since."""
+    if given.way is Way.TABLE and given.target_time is not None and found.answers:
+        return database_culprits.find(postgres, str(given.table), given.target_time)
+    return database_targets.find(case, postgres, given, found, _wrong_transaction(case))
+
+
 def _wrong_transaction(case: Case) -> int | None:
     """The one by which this drill did its damage."""
-    recorded = case.recorded("database_disasters.damage")
+    recorded = case.recorded("database_disasters.damage") or case.recorded("database_disasters.damage_copy")
     return None if recorded is None else recorded["evidence"]["xid"]
 
 
 def _ways(found: Found, target: Target, chosen: BackupSet, given: Options) -> list[Option]:
     seconds = chosen.size_bytes / BYTES_A_SECOND
     is_wrong, is_corrupt = target.kind is not None, bool(found.corrupt)
+    rest = "nothing" if found.has_wal else "what was neither archived nor received by a standby"
+    outside = "its tablespaces lie outside of its directory, and are not set aside" if found.has_tablespaces else ""
+    since = spell(timedelta(seconds=round(_since(target)))) if target.at is not None else "some time"
     return [
         Option(way=Way.DELTA, eta_seconds=round(seconds * 0.3 + 10), is_possible=found.has_files and not is_wrong,
-               why="restores in place what differs from the backup" if is_corrupt else "no corrupt page was found"),
-        Option(way=Way.FULL, eta_seconds=round(seconds + 10), is_possible=not is_wrong,
-               why="brings wrong data back as it is" if is_wrong else "all files anew, then all WAL"),
-        Option(way=Way.POINT_IN_TIME, eta_seconds=round(seconds + 15), is_possible=is_wrong,
-               why="gives up all that was committed after the target" if is_wrong else "no target was given"),
+               why="restores in place what differs from the backup" if is_corrupt else "no corrupt page was found",
+               loses=rest),
+        Option(way=Way.FULL, eta_seconds=round(seconds + 10), is_possible=not is_wrong and not found.has_tablespaces,
+               why="brings wrong data back as it is" if is_wrong else outside or "all files anew, then all WAL",
+               loses=rest),
+        Option(way=Way.POINT_IN_TIME, eta_seconds=round(seconds + 15),
+               is_possible=is_wrong and not found.has_tablespaces,
+               why=outside or "all files anew, then the WAL up to the target" if is_wrong else "no target was given",
+               loses=f"all that was committed in the {since} since" if is_wrong else "nothing"),
         Option(way=Way.TABLE, eta_seconds=round(seconds + 20),
                is_possible=is_wrong and given.table is not None and found.answers,
-               why="keeps the service up, and other tables' later rows; foreign keys must fit"),
+               why=_of_table(given, found) if is_wrong else "no target was given"),
     ]  # fmt: skip
+
+
+def _since(target: Target) -> float:
+    """Seconds from the target to now."""
+    return 0.0 if target.at is None else max((now() - target.at).total_seconds(), 0)
+
+
+def _of_table(given: Options, found: Found) -> str:
+    if given.table is None:
+        return "no table was named"
+    if not found.answers:
+        return "the database does not answer"
+    return (
+        f"undoes in {given.table} what that transaction did, by primary key: what it deleted is inserted, what it "
+        "changed is set back, what it inserted is removed; rows that somebody has written since stay as they are; "
+        "the service stays up"
+    )
 
 
 def _healthy(found: Found) -> list[Candidate]:
@@ -194,22 +233,35 @@ def _must_be_possible(way: Way, ways: list[Option]) -> None:
 
 def _note(case: Case, plan: Plan, ways: list[Option], found: Found) -> None:
     case.note("application", name=case.application.name, way=plan.way.value)
-    told = "; ".join(f"{o.way}: {'possible' if o.is_possible else 'no'}, {o.eta_seconds:.0f} s, {o.why}" for o in ways)
-    case.event(f"way {plan.way} from {plan.backup.label}, because {found.told}. {told}")
+    case.event(f"way {plan.way} from {plan.backup.label}, because {found.told}")
+    for o in ways:
+        case.event(f"  {o.way}: {'possible' if o.is_possible else 'no'}, about {o.eta_seconds:.0f} s, {o.why}")
     if not any(True for _ in case.journal.of("plan")):
         broke = probes.fault(case)
-        given_up = 0.0 if plan.target.at is None else max((now() - plan.target.at).total_seconds(), 0)
+        given_up = _since(plan.target)
         case.note(
-            "plan", backup=plan.backup.label, way=plan.way.value, why=found.told,
+            "plan", backup=plan.backup.label, way=plan.way.value, why=found.told, standby=plan.standby,
+            database=_where(case), expected_loss=_expected_loss(case, plan),
             target=plan.target.model_dump(mode="json"), given_up_seconds=given_up,
             age_seconds=plan.backup.summary()["age_seconds"], fault=rfc3339(broke) if broke else None,
-            bound_seconds=case.objectives.rpo.total_seconds() if not found.has_wal else 0.0,
+            bound_seconds=plan.may_lose_seconds,
             ways=[o.model_dump(mode="json") for o in ways], rejected=[],
         )  # fmt: skip
     budget = case.document.budget("restore")
     eta = next(o.eta_seconds for o in ways if o.way is plan.way) or 0
     if timedelta(seconds=eta) > budget:
         case.event(f"WARNING: it may take {eta:.0f} s, longer than the budget of {spell(budget)}")
+
+
+def _where(case: Case) -> str:
+    database = database_server.database_of(case)
+    assert database.server is not None
+    return f"{database.name} on {database.server.host}"
+
+
+def _expected_loss(case: Case, plan: Plan) -> dict[str, float]:
+    """Of each store, of what was acknowledged before the fault."""
+    return {m.store: plan.may_lose_seconds for m in case.application.markers if m.store.startswith("rows:")}
 
 
 @step
@@ -221,6 +273,7 @@ def agree(case: Case) -> None:
         DryRunEnded: a dry run ends here.
     """
     approvals.of_a_person(case)
+    case.clock("decided")
 
 
 def of(case: Case) -> Plan:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from runbooks.database_ways import Way
 from runbooks.errors import Refused
 from runbooks.model import now, rfc3339
-from runbooks.records import Impact
-from tasks import database_backups, database_server, database_state, preconditions
+from runbooks.records import RunKind
+from tasks import database_backups, database_server, database_state, open_incidents, preconditions
 from tasks.cases import Case
 from tasks.database_plan import options
 from tasks.steps import step
@@ -18,14 +19,11 @@ def check(case: Case) -> None:
     Raises:
         Refused: something does not hold; nothing was changed.
     """
-    if case.is_drill and case.impact is not Impact.REAL:
-        raise Refused(
-            "a sandbox drill of database-corruption is not there",
-            "the daily restore test does the same on a scratch copy; or start it with --impact real",
-        )
     _parameters_fit(case)
     if case.is_drill:
         preconditions.must_be_allowed(case)
+    elif not case.attempt.dry_run:
+        open_incidents.declare(case)
     with database_server.primary(case) as postgres:
         database_state.must_be_pinned(postgres)
         repository = database_backups.read(postgres)
@@ -39,6 +37,11 @@ def check(case: Case) -> None:
 
 def _parameters_fit(case: Case) -> None:
     given = options(case)
+    if case.kind is RunKind.SANDBOX and given.way in (Way.TABLE, Way.PROMOTE):
+        raise Refused(
+            f"way={given.way} is not tried in a sandbox: a copy has neither clients nor standbys",
+            "leave it out, or start it with --impact real",
+        )
     if case.is_drill and case.request.fault_at is not None:
         raise Refused("--fault-at is for incidents: a drill breaks by itself what it may break", "leave it out")
     if given.target_time is not None and given.target_time > now():

@@ -11,6 +11,7 @@ from runbooks.database_ways import Way
 from runbooks.errors import NotRecovered, RecoveryError, Refused
 from runbooks.hosts import Server
 from runbooks.model import Model
+from runbooks.records import Severity
 from runbooks.site import Database
 from tasks import database_fence, database_plan, database_server
 from tasks.cases import Case
@@ -114,6 +115,13 @@ def lead(case: Case) -> None:
     database = database_server.database_of(case)
     server = database.server
     assert server is not None
+    named = case.site.database(database.name).server
+    if named is not None and named.host != server.host:
+        case.finding(
+            "primary in the site file", database.name, Severity.YELLOW,
+            f"{server.host} is the primary of {database.name} now, the site file names {named.host}",
+            "swap databases.server and databases.standbys there: scheduled backups go by it; a run like this one looks",
+        )  # fmt: skip
     if server.lead is not None:
         case.write(f"lead clients to {server.host}: {server.lead[0]}", host=server.host)
         with database_server.primary(case) as postgres:

@@ -9,10 +9,20 @@ from datetime import UTC, datetime, timedelta
 from runbooks.database_ways import Way
 from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
 from runbooks.model import Instant, Model
-from tasks import database_fence, database_plan, database_promotion, database_salvage, database_server, database_tables
+from tasks import (
+    database_backups,
+    database_fence,
+    database_plan,
+    database_promotion,
+    database_salvage,
+    database_server,
+    database_symptoms,
+    database_tables,
+)
 from tasks.cases import Case
 from tasks.database_files import arguments_of, follow
 from tasks.database_plan import Plan
+from tasks.database_progress import Replay
 from tasks.database_server import Postgres
 from tasks.database_tables import Returned
 from tasks.steps import step
@@ -26,14 +36,25 @@ SET_ASIDE = """
 mv -T "$1" "$2"
 """
 ROOM = 'df --output=avail --block-size=1 "$(dirname "$1")" | tail -n 1'
-CHANGED = 'cd "$1" && find . -type f ! -path "./pg_wal/*" -newermt "$2" -print0 | xargs -0 -r cp -p --parents -t "$3"'
+CHANGED = """
+cd "$1"; since=$2 aside=$3; shift 3
+[ ! -e "$aside/.complete" ] || exit 0
+{ find . -type f ! -path "./pg_wal/*" -newermt "$since" -print0
+  for file in "$@"; do find . -type f -path "./$file*" -print0; done; } | sort -zu >"$aside/.changed"
+bytes=$(xargs -0 -r stat --format=%s <"$aside/.changed" | awk '{ sum += $1 } END { print sum + 0 }')
+free=$(df --output=avail --block-size=1 "$aside" | tail -n 1)
+[ "$free" -gt "$bytes" ] || { echo "what changes is $bytes bytes, $free are free there" >&2; exit 1; }
+xargs -0 -r cp -p --parents -t "$aside" <"$aside/.changed"
+: >"$aside/.complete"
+"""
+"""What a delta restore is going to change: the files that are newer than the backup, and those that are damaged."""
+LAST_WORDS = "tail -n 100 \"$1\" 2>/dev/null | grep -E '(FATAL|PANIC|DETAIL):' | tail -n 2 || true"
 HISTORY = 'cat "$1/pg_wal/$(printf %08X "$2").history"'
 IN_RECOVERY = (
     "select pg_is_in_recovery(), coalesce(pg_last_wal_replay_lsn()::text, ''), now() - pg_postmaster_start_time()"
 )
 FINISHED = """select timeline_id, pg_current_wal_lsn(),
     coalesce((pg_last_xact_replay_timestamp() at time zone 'UTC')::text, '') from pg_control_checkpoint()"""
-TOLD_EVERY_SECONDS = 5.0
 
 
 class Aside(Model):
@@ -130,7 +151,8 @@ def set_aside(case: Case) -> Aside:
         if plan.way is Way.DELTA:
             case.write(f"copy what changes to {where}", host=postgres.server.host, directory=where)
             database_salvage.keep(postgres, f"{postgres.data}/pg_wal", f"{where}/pg_wal")
-            postgres.sh(CHANGED, postgres.data, plan.backup.started_at.isoformat(), where, within=timedelta(hours=1))
+            since, damaged = plan.backup.started_at.isoformat(), database_symptoms.of(case).damaged
+            postgres.sh(CHANGED, postgres.data, since, where, *damaged, within=timedelta(hours=1))
             return Aside(directory=where, wal=f"{where}/pg_wal")
         _must_have_room(postgres, plan)
         case.write(f"set {postgres.data} aside as {where}", host=postgres.server.host, directory=where)
@@ -168,11 +190,11 @@ def restore(case: Case) -> Restored:
             _clear_half(case, postgres)
         arguments = arguments_of(plan)
         case.write(f"restore {plan.backup.label}: {' '.join(arguments)}", host=postgres.server.host, data=postgres.data)
-        follow(case, postgres, arguments)
+        follow(case, postgres, arguments, plan.backup.size_bytes)
         wal = Aside.model_validate((case.recorded("database_restore.set_aside") or {})["evidence"]).wal
         if plan.salvages and wal is not None:
             database_salvage.put_in(case, postgres, wal)
-        database_fence.write(case, postgres, f"{postgres.data}/pg_hba.conf")
+        database_fence.write(case, postgres, database_fence.file_of(case, postgres))
         seconds = round(time.monotonic() - began, 1)
     case.event(f"restored {plan.backup.size_bytes} bytes in {seconds} s")
     return Restored(seconds=seconds, bytes=plan.backup.size_bytes)
@@ -201,7 +223,7 @@ def recover(case: Case) -> Recovered:
             started = postgres.service(postgres.server.start, within=case.within("restore"))
             if started.exit_code != 0 and not postgres.processes():
                 raise _died(postgres, started.said)
-        timeline, lsn, commit = _finished(case, postgres)
+        timeline, lsn, commit = _finished(case, postgres, _replay(case, postgres, plan))
         reason = _reason(postgres, int(timeline))
         must_have_stopped_there(plan, reason)
         _forget_target(postgres)
@@ -215,28 +237,33 @@ def recover(case: Case) -> Recovered:
 
 
 def _died(postgres: Postgres, said: str) -> NotRecovered:
+    if postgres.server.log is not None:
+        last = postgres.sh(LAST_WORDS, postgres.server.log).strip()
+        said = f"{said}; {last[-400:]}" if last else said
     return NotRecovered(
         f"PostgreSQL on {postgres.server.host} ended in recovery: {said}",
         'its log says why; "recovery ended before configured recovery target was reached": the WAL ends before it',
     )
 
 
-def _finished(case: Case, postgres: Postgres) -> list[str]:
+def _replay(case: Case, postgres: Postgres, plan: Plan) -> Replay:
+    """From where the backup begins to the newest WAL that is archived, or was salvaged."""
+    newest = database_backups.read(postgres).newest_wal or plan.backup.wal_stop
+    return Replay(case, postgres, plan.backup.wal_start, newest)
+
+
+def _finished(case: Case, postgres: Postgres, replay: Replay) -> list[str]:
     """What it says once it is a primary; `pg_ctl start` returns long before, at consistency."""
-    told = time.monotonic()
 
     def look() -> list[str] | NotYet:
-        nonlocal told
+        at = replay.look()
         if not postgres.processes():
             raise _died(postgres, "the postmaster is gone")
         try:
             [[recovering, lsn, _]] = postgres.sql(IN_RECOVERY)
         except Unavailable as error:
-            return NotYet(error.problem)
+            return NotYet(f"{error.problem}, replaying {at}")
         if recovering == "t":
-            if time.monotonic() - told > TOLD_EVERY_SECONDS:
-                told = time.monotonic()
-                case.event(f"recovering: replayed up to {lsn}")
             return NotYet(f"in recovery, replayed up to {lsn}")
         postgres.value("checkpoint; select 1")  # so that pg_control names the new timeline
         return postgres.sql(FINISHED)[0]
@@ -263,13 +290,21 @@ def must_have_stopped_there(plan: Plan, reason: str) -> None:
         "lsn": f"before LSN {value}",
         "name": f'at restore point "{value}"',
     }[kind]
-    # For a time the history names the first commit that was left out, which is at the target or behind it.
-    fits = reason.startswith("before ") if kind == "time" else reason == wanted
+    fits = _is_behind(plan, reason) if kind == "time" else reason == wanted
     if not fits:
         raise NotRecovered(
             f"recovery stopped {reason!r}, the plan says {wanted!r}",
             "clients are still kept out; the old directory lies beside",
         )
+
+
+def _is_behind(plan: Plan, reason: str) -> bool:
+    """For a time the history names the first commit that was left out: it is at the target or behind it."""
+    try:
+        left_out = datetime.fromisoformat(reason.removeprefix("before "))
+    except ValueError:
+        return False
+    return reason.startswith("before ") and plan.target.at is not None and left_out >= plan.target.at
 
 
 def _forget_target(postgres: Postgres) -> None:

@@ -11,10 +11,11 @@ from tasks.database_server import Postgres
 
 KEEP = """
 mkdir -p "$2"
-[ -e "$2/.kept" ] && exit 0
-[ -d "$1" ] && cp -p "$1"/[0-9A-F]*[0-9A-F] "$2"/ 2>/dev/null || true
+[ ! -e "$2/.kept" ] || exit 0
+if [ -d "$1" ]; then find "$1" -maxdepth 1 -type f -name '[0-9A-F]*' -exec cp -p -t "$2" {} +; fi
 : >"$2/.kept"
 """
+"""Not marked as kept unless every file was copied: a full disk is seen."""
 SEGMENTS = """ls "$1" 2>/dev/null | grep -E '^[0-9A-F]{24}$' | sort || true"""
 COPY_WITHIN = timedelta(minutes=10)
 NOTHING = "0" * 24
@@ -50,10 +51,12 @@ def _fetch(case: Case, standby: Postgres, primary: Postgres, folder: str, archiv
     replay there."""
     newer = [s for s in segments(standby, f"{standby.data}/pg_wal") if s[8:] > archived[8:]]
     case.event(f"salvaging {len(newer)} segments of WAL from standby {standby.server.host}")
-    primary.sh('mkdir -p "$1"', folder)
+    draft = f"{folder}.draft"
+    primary.sh('rm -rf "$1"; mkdir -p "$1"', draft)
     for name in newer:
         content = standby.shell.read(f"{standby.data}/pg_wal/{name}", user=standby.server.user, within=COPY_WITHIN)
-        primary.shell.write(f"{folder}/{name}", content, user=primary.server.user)
+        primary.shell.write(f"{draft}/{name}", content, user=primary.server.user)
+    primary.sh('[ ! -d "$2" ] || mv -T "$2" "$2.empty"; mv -T "$1" "$2"', draft, folder)  # whole or not at all
 
 
 def put_in(case: Case, postgres: Postgres, folder: str) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from runbooks.errors import Refused, Unavailable
 from runbooks.hosts import Backups, Server
+from runbooks.records import RunKind
 from runbooks.site import Database, Site
 from tasks import hosts
 from tasks.cases import Case
@@ -111,7 +112,7 @@ class Postgres:
 
 
 def database_of(case: Case) -> Database:
-    """The database that the application's rows are in.
+    """The database that the application's rows are in; a copy of it in a sandbox has no standbys.
 
     Raises:
         Refused: it names none, or several, or the site file does not say how it is recovered.
@@ -122,7 +123,8 @@ def database_of(case: Case) -> Database:
             f"{case.application.name} has {len(names)} databases: {', '.join(names) or 'none'}",
             "name exactly one under applications.rows: one run recovers one database",
         )
-    return _led_by(backed_up(case.site, names[0]), _leader(case))
+    found = _led_by(backed_up(case.site, names[0]), _leader(case))
+    return found.model_copy(update={"standbys": ()}) if case.kind is RunKind.SANDBOX else found
 
 
 def backed_up(site: Site, name: str) -> Database:
@@ -160,6 +162,21 @@ def _led_by(database: Database, host: str | None) -> Database:
 
 @contextmanager
 def primary(case: Case) -> Iterator[Postgres]:
+    """The server that is broken and brought back: the primary; in a sandbox the copy of it that this run has made.
+
+    Raises: as `tasks.hosts.connect`.
+    """
+    with original(case) as found:
+        if case.kind is RunKind.SANDBOX and case.recorded("database_sandbox.make") is not None:
+            from tasks import database_sandbox  # which stands on this module
+
+            yield database_sandbox.of(case, found)
+        else:
+            yield found
+
+
+@contextmanager
+def original(case: Case) -> Iterator[Postgres]:
     """Raises: as `tasks.hosts.connect`."""
     database = database_of(case)
     assert database.server is not None

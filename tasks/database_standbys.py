@@ -23,7 +23,7 @@ SLOT = """select pg_create_physical_replication_slot(:'slot', true)
 ANEW = """
 set -e
 export PGAPPNAME=dr-runbooks
-[ -e "$3" ] || mv -T "$1" "$3"
+[ -e "$3" ] || [ ! -e "$1" ] || mv -T "$1" "$3"
 rm -rf "$1"
 "$2" --dbname="$4" --pgdata="$1" --wal-method=stream --checkpoint=fast ${5:+--slot="$5"}
 if [ -z "$6" ] && [ -e "$3/postgresql.auto.conf" ]; then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 
 from runbooks.errors import Refused
@@ -15,6 +16,7 @@ from tasks.steps import step
 
 FILES = """
 [ -s "$1/global/pg_control" ] && [ -s "$1/PG_VERSION" ] && [ -d "$1/base" ] && echo files
+[ -z "$(ls -A "$1/pg_tblspc" 2>/dev/null)" ] || echo tablespaces
 ls "$1/pg_wal" 2>/dev/null | grep -Eq '^[0-9A-F]{24}$' && echo wal
 true
 """
@@ -26,11 +28,19 @@ TABLES = """select quote_ident(n.nspname) || '.' || quote_ident(c.relname) from 
     and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') order by c.relpages desc"""
 
 
+PATHS = """select pg_relation_filepath(c.oid) from pg_class c where c.oid = :'table'::regclass
+    or c.oid in (select indexrelid from pg_index where indrelid = :'table'::regclass)
+    or c.oid = (select reltoastrelid from pg_class where oid = :'table'::regclass)"""
+
+
 class Found(Model):
     has_files: bool
     has_wal: bool
+    has_tablespaces: bool = False
     answers: bool
     corrupt: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
+    """The files of what is corrupt, with their indexes and what is kept out of line; relative to the data directory."""
     timeline: int | None
     standbys: tuple[Candidate, ...]
 
@@ -57,21 +67,27 @@ def look(case: Case) -> Found:
         answers = postgres.answers()
         control = postgres.run([postgres.program("pg_controldata"), postgres.data]).text
         timeline = TIMELINE.search(control)
-        corrupt = _unreadable(postgres) if answers else _checksums(postgres) if "files" in seen else ()
+        corrupt = unreadable(postgres) if answers else _checksums(postgres) if "files" in seen else ()
         return Found(
             has_files="files" in seen,
             has_wal="wal" in seen,
+            has_tablespaces="tablespaces" in seen,
             answers=answers,
             corrupt=corrupt,
+            damaged=_files_of(postgres, corrupt) if answers else corrupt,
             timeline=int(timeline[1]) if timeline else None,
             standbys=database_candidates.look(case, postgres, answers=answers, corrupt=corrupt if answers else ()),
         )
 
 
-def _unreadable(postgres: Postgres) -> tuple[str, ...]:
-    """Tables that cannot be read to their end; checksum counters see only pages that somebody has read."""
+def unreadable(postgres: Postgres, only: Sequence[str] = ()) -> tuple[str, ...]:
+    """Tables that cannot be read to their end; checksum counters see only pages that somebody has read.
+
+    *only*: of these; a name that is no table's, such as a file's, stands for all tables.
+    """
     name, found = postgres.database.database, []
-    for [table] in postgres.sql(TABLES, database=name):
+    tables = [table for [table] in postgres.sql(TABLES, database=name)]
+    for table in only if only and set(only) <= set(tables) else tables:
         try:
             postgres.sql(f"copy (select * from {table}) to program 'cat >/dev/null'", database=name, within=READ_WITHIN)
         except Refused as error:
@@ -80,6 +96,12 @@ def _unreadable(postgres: Postgres) -> tuple[str, ...]:
             elif "permission" not in error.problem:
                 raise
     return tuple(found)
+
+
+def _files_of(postgres: Postgres, tables: Sequence[str]) -> tuple[str, ...]:
+    name = postgres.database.database
+    rows = [row for table in tables for row in postgres.sql(PATHS, database=name, table=table)]
+    return tuple(row[0] for row in rows if row[0])
 
 
 def _checksums(postgres: Postgres) -> tuple[str, ...]:

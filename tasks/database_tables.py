@@ -127,7 +127,7 @@ def _export_both(case: Case, postgres: Postgres, copy: Copy, plan: Plan) -> None
     The transaction may lie in a segment that is not full yet: it is ended, and archived while the files come back.
     """
     segment = database_archive.switch(postgres)
-    follow(case, copy, arguments_of(plan, then="pause"))
+    follow(case, copy, arguments_of(plan, then="pause"), plan.backup.size_bytes)
     database_archive.wait_for(postgres, segment)
     for word, file, inclusive in (("before", "was", "off"), ("after", "wrong", "on")):
         within = case.within("restore")

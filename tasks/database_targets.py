@@ -14,10 +14,10 @@ from tasks.database_symptoms import Found
 COMMITTED = "select pg_xact_commit_timestamp('{xid}'::xid)::timestamptz(6) at time zone 'UTC'"
 KNOWN = "select count(*) from pg_settings where name = 'track_commit_timestamp' and setting = 'on'"
 FIRST_SINCE = """
-with newest as (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as x)
+with newest as (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as top)
 select x % 4294967296, ts at time zone 'UTC' from (
     select x, pg_xact_commit_timestamp((x % 4294967296)::text::xid) as ts from newest,
-    lateral generate_series(greatest(newest.x - :window, 3), newest.x - 1) x where x % 4294967296 > 2
+    lateral generate_series(greatest(newest.top - :window, 3), newest.top - 1) x where x % 4294967296 > 2
 ) seen where ts >= :'since'::timestamptz order by ts, x limit 1
 """
 WINDOW = 20_000_000
@@ -50,7 +50,13 @@ def find(case: Case, postgres: Postgres, given: Options, found: Found, wrong: in
     if given.target_time is not None:
         return _first_since(postgres, given.target_time, found)
     if xid is not None:
-        return Target(kind="xid", value=str(xid), at=_committed_at(case, postgres, xid, found))
+        known = committed_at(postgres, xid) if found.answers else None
+        at = known or case.clock_of("fault") or case.request.fault_at
+        if at is None:
+            raise Refused(
+                f"when transaction {xid} committed is not known", "give --fault-at, a time shortly before it, as well"
+            )
+        return Target(kind="xid", value=str(xid), at=at, committed_at=known)
     return Target()
 
 
@@ -58,9 +64,8 @@ def _first_since(postgres: Postgres, since: Instant, found: Found) -> Target:
     """The first transaction that committed since then: stopping before it can be proven to the transaction."""
     seen = _by_server(postgres, since) if found.answers else None
     if seen is None:
-        seen = postgres.sh(WALDUMP, postgres.data, postgres.server.programs, postgres_time(since)[:-3]).split(
-            maxsplit=1
-        )
+        said = postgres.sh(WALDUMP, postgres.data, postgres.server.programs, postgres_time(since)[:-3])
+        seen = said.strip().split(maxsplit=1)
     if seen == ["none"]:
         raise Refused(
             f"target_time {rfc3339(since)} is behind the last commit: nothing was committed since",
@@ -70,31 +75,20 @@ def _first_since(postgres: Postgres, since: Instant, found: Found) -> Target:
         return Target(kind="time", value=postgres_time(since), at=since)
     at = datetime.fromisoformat(seen[1]).replace(tzinfo=UTC)
     told = f"the first that committed since {rfc3339(since)}, at {rfc3339(at)}"
-    return Target(kind="xid", value=seen[0], at=since, told=told)
+    return Target(kind="xid", value=seen[0], at=since, told=told, committed_at=at)
 
 
 def _by_server(postgres: Postgres, since: Instant) -> list[str] | None:
     """None: the server keeps no times of commits."""
-    try:
-        if postgres.value(KNOWN) == "0":
-            return None
-        rows = postgres.sql(FIRST_SINCE, within=READ_WITHIN, window=WINDOW, since=postgres_time(since))
-    except RecoveryError:
+    if postgres.value(KNOWN) == "0":
         return None
+    rows = postgres.sql(FIRST_SINCE, within=READ_WITHIN, window=WINDOW, since=postgres_time(since))
     return rows[0] if rows else ["none"]
 
 
-def _committed_at(case: Case, postgres: Postgres, xid: int, found: Found) -> Instant:
-    known = case.clock_of("fault") or case.request.fault_at
-    if found.answers:
-        try:
-            said = postgres.value(COMMITTED.format(xid=xid))
-        except RecoveryError:
-            said = ""
-        if said:
-            return datetime.fromisoformat(said).replace(tzinfo=UTC)
-    if known is None:
-        raise Refused(
-            f"when transaction {xid} committed is not known", "give --fault-at, a time shortly before it, as well"
-        )
-    return known
+def committed_at(postgres: Postgres, xid: int) -> Instant | None:
+    try:
+        said = postgres.value(COMMITTED.format(xid=xid))
+    except RecoveryError:  # track_commit_timestamp is off
+        return None
+    return datetime.fromisoformat(said).replace(tzinfo=UTC) if said else None

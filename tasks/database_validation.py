@@ -13,6 +13,7 @@ from tasks import (
     database_restore,
     database_server,
     database_state,
+    database_symptoms,
     probes,
     store_losses,
     validation,
@@ -41,7 +42,7 @@ def checks(case: Case, postgres: Postgres) -> list[Check]:
     """Of a database that runs; usable at any time after recovery. Writes nothing but a switch of the WAL segment."""
     recorded = case.recorded("database_state.record_before")
     before = recorded["evidence"] if recorded else None
-    found: list[Check] = [*_stop_point(case), archiving(postgres)]
+    found: list[Check] = [*_stop_point(case), archiving(postgres), *_readable(case, postgres)]
     if before is None:
         case.note("checks", checks=[], weakly_checked=["rows, sequences, constraints: nothing was recorded before"])
         return [*found, *_plain(database_state.read(postgres))]
@@ -59,6 +60,16 @@ def _stop_point(case: Case) -> list[Check]:
     if plan.way is Way.TABLE:
         return [_returned(plan, Restored.model_validate((case.recorded("database_restore.restore") or {})["evidence"]))]
     return [stop_point(plan, Recovered.model_validate(done["evidence"]))]
+
+
+def _readable(case: Case, postgres: Postgres) -> list[Check]:
+    """What was damaged can be read to its end: by name, or all of it where only files were known."""
+    recorded = case.recorded("database_symptoms.look")
+    damaged = database_symptoms.of(case).corrupt if recorded else ()
+    if not damaged:
+        return []
+    left = database_symptoms.unreadable(postgres, damaged)
+    return [_check("damaged tables", "all readable", f"not readable: {', '.join(left)}" if left else "all readable")]
 
 
 def _returned(plan: Plan, restored: Restored) -> Check:
@@ -179,4 +190,8 @@ def loss_as_planned(plan: Plan, store: StoreLoss) -> Check:
     name, expected = f"loss of {store.name}", "no marker from before the fault"
     if store.lost is None:
         return Check(name=name, expected=expected, observed="unknown", status=CheckStatus.NOT_RUN)
+    if store.lost and (store.rpo_seconds or 0) <= plan.may_lose_seconds > 0:
+        observed = f"{store.lost} markers lost, {store.rpo_seconds} s"
+        return Check(name=name, expected=f"at most {plan.may_lose_seconds:.0f} s", observed=observed,
+                     status=CheckStatus.PASSED)  # fmt: skip
     return _check(name, expected, expected if store.lost == 0 else f"{store.lost} markers lost")

@@ -13,7 +13,7 @@ from runbooks.model import Model, now
 from runbooks.records import Check, CheckStatus, Impact, StoreLoss
 from runbooks.snapshots import Choice, Snapshot, choose
 from runbooks.trees import Node, Tree, size_bytes, within
-from tasks import file_hosts, file_plans, host_places, preconditions, probes
+from tasks import file_hosts, file_plans, host_places, open_incidents, preconditions, probes
 from tasks.cases import Case
 from tasks.file_plans import MOST_INCLUDED, Planned, TreeRecord, Wanted, Way
 from tasks.file_records import Records, SnapshotRecord, incomplete, must_be_known
@@ -52,6 +52,8 @@ def check(case: Case) -> None:
     of = set_of(case)
     file_plans.asked(of, _wanted(case).path)
     if not case.is_drill:
+        if not case.attempt.dry_run:
+            open_incidents.declare(case)
         return
     if case.impact is Impact.REAL:
         raise Refused(

@@ -16,12 +16,35 @@ def lines(plan: Mapping[str, Any]) -> tuple[str, ...]:
     """One fact a line; of a plan without a diagnosis what it says as it says it."""
     if "diagnosis" in plan:
         return tuple(_lines(plan))
+    if "ways" in plan:
+        return tuple(_of_database(plan))
     return tuple(f"{name}: {value}" for name, value in plan.items() if isinstance(value, str | int | float))
 
 
 def of_incident(plan: Mapping[str, Any]) -> tuple[str, ...]:
     """Nothing of a drill's plan: it is told by its backup alone."""
+    if "ways" in plan:
+        return tuple(line.strip() for line in _of_database(plan))
     return tuple(line.strip() for line in _lines(plan)) if "diagnosis" in plan else ()
+
+
+def _of_database(plan: Mapping[str, Any]) -> Iterator[str]:
+    yield f"database {plan['database']}: {plan['why']}"
+    yield f"broken since {plan['fault']}" if plan.get("fault") else "broken since nobody knows when"
+    mine = next(one for one in plan["ways"] if one["way"] == plan["way"])
+    source = f"standby {plan['standby']}" if plan.get("standby") else f"backup {plan['backup']}"
+    yield f"way {plan['way']}, from {source}: {mine['why']}; takes about {span(mine['eta_seconds'])}"
+    target = plan["target"]
+    if target["kind"] is not None:
+        told = f" ({target['told']})" if target.get("told") else ""
+        named = {"xid": "transaction", "time": "time", "lsn": "LSN", "name": "restore point"}[target["kind"]]
+        yield f"the data is good up to just before {named} {target['value']}{told}"
+    yield f"expected loss: {mine['loses']}"
+    for store, seconds in plan["expected_loss"].items():
+        yield f"expected loss of {store} from before the fault: {'nothing' if seconds == 0 else span(seconds)}"
+    for one in (one for one in plan["ways"] if one["way"] != plan["way"]):
+        possible = "also possible" if one["is_possible"] else "not possible"
+        yield f"  {possible}: {one['way']}, about {span(one['eta_seconds'])}, loses {one['loses']}: {one['why']}"
 
 
 def _lines(plan: Mapping[str, Any]) -> Iterator[str]:

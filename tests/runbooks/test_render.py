@@ -13,6 +13,7 @@ import pytest
 
 from runbooks import evidence, outside, render, report
 from runbooks.render import html, markdown, scale, timeline, words
+from runbooks.render import plan as plans
 from runbooks.render.style import COLOURS, CSS, ICONS
 from runbooks.report import Holder, Report
 from runbooks.verdict import Verdict
@@ -333,3 +334,26 @@ def test_listing(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert render.listing(found[2:]).endswith("refused  – / 2 h  – / 30 min  1 (1 red)")
     assert render.listing([]) == "no runs yet"
+
+
+def test_plan_of_a_database() -> None:
+    """The way, what it loses, and each other way with its time: a person agrees to these words."""
+    ways = [
+        {"way": "point-in-time", "eta_seconds": 16, "is_possible": True, "why": "all files anew", "loses": "12 min"},
+        {"way": "delta", "eta_seconds": 11, "is_possible": False, "why": "the data is wrong", "loses": "nothing"},
+    ]
+    plan = {
+        "database": "orders on db-1", "why": "it answers", "fault": "2026-11-23T08:00:00.000000Z",
+        "way": "point-in-time", "backup": "20261123-020000F", "standby": None, "ways": ways,
+        "target": {"kind": "xid", "value": "812", "told": "the first since 8:00"},
+        "expected_loss": {"rows:orders": 0.0},
+    }  # fmt: skip
+    assert plans.lines(plan) == (
+        "database orders on db-1: it answers",
+        "broken since 2026-11-23T08:00:00.000000Z",
+        "way point-in-time, from backup 20261123-020000F: all files anew; takes about 16 s",
+        "the data is good up to just before transaction 812 (the first since 8:00)",
+        "expected loss: 12 min",
+        "expected loss of rows:orders from before the fault: nothing",
+        "  not possible: delta, about 11 s, loses nothing: the data is wrong",
+    )

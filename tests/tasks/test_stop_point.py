@@ -1,0 +1,48 @@
+"""Recovery must have stopped exactly where the plan says, in PostgreSQL's own words."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from runbooks.database_ways import Target, Way, postgres_time
+from runbooks.errors import NotRecovered
+from tasks.database_plan import Plan
+from tasks.database_restore import must_have_stopped_there
+from tests.tasks.test_database_backups import MONDAY, OLD
+
+AT = MONDAY + timedelta(hours=3, microseconds=512_000)
+TIME = Target(kind="time", value=postgres_time(AT), at=AT)
+XID = Target(kind="xid", value="812", at=AT)
+
+
+def plan(target: Target) -> Plan:
+    return Plan(way=Way.POINT_IN_TIME, backup=OLD, target=target, timeline=1, table=None, salvages=False)
+
+
+@pytest.mark.parametrize(("target", "reason"), [
+    (XID, "before transaction 812"),
+    (TIME, "before 2026-11-23 05:00:00.512+00"),
+    (TIME, "before 2026-11-23 06:00:00.6+01"),
+    (Target(kind="name", value="release"), 'at restore point "release"'),
+    (Target(), "no recovery target specified"),
+])  # fmt: skip
+def test_stopped_there(target: Target, reason: str) -> None:
+    """For a time that is before the first commit at it or behind it, in whatever zone it is written."""
+    must_have_stopped_there(plan(target), reason)
+
+
+@pytest.mark.parametrize(("target", "reason"), [
+    (XID, "before transaction 813"),
+    (XID, "after transaction 812"),
+    (XID, "no recovery target specified"),
+    (TIME, "before 2026-11-23 05:00:00.511999+00"),
+    (TIME, "after 2026-11-23 05:00:01+00"),
+    (TIME, "before transaction 812"),
+    (Target(), "before transaction 812"),
+])  # fmt: skip
+def test_stopped_elsewhere(target: Target, reason: str) -> None:
+    """A microsecond too early is too early: something that was good is missing."""
+    with pytest.raises(NotRecovered, match="recovery stopped"):
+        must_have_stopped_there(plan(target), reason)
