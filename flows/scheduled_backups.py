@@ -10,12 +10,12 @@ from prefect import flow
 
 from flows import starting
 from runbooks import site as sites
+from runbooks.hosts import BackupKind
 from tasks import database_daily, file_daily
-from tasks.database_daily import Kind
 
 
 @flow(name="database-backup", persist_result=False, validate_parameters=True)
-def database_backup(site: str, database: str, kind: Kind = Kind.FULL) -> str:
+def database_backup(site: str, database: str, kind: BackupKind = BackupKind.FULL) -> str:
     """A new backup of the database; old ones are thinned out. Red for corrupt pages, too: pgBackRest only warns.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -58,6 +59,24 @@ class Server(Model):
         description="how a standby here presents itself to its primary: conninfo without host and port, no password",
     )
     service_user: str | None = Field(default=None, description="who runs start and stop; left out: `user`")
+
+
+class BackupKind(StrEnum):
+    """Of a database's backup, as the site file's keys name them."""
+
+    FULL = "full"
+    DIFFERENTIAL = "differential"
+    INCREMENTAL = "incremental"
+
+    @property
+    def option(self) -> str:
+        return {"full": "full", "differential": "diff", "incremental": "incr"}[self]
+
+    @property
+    def enough(self) -> tuple[str, ...]:
+        """pgBackRest's names of this kind and of larger ones."""
+        names = ("full", "diff", "incr")
+        return names[: names.index(self.option) + 1]
 
 
 class Backups(Model):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from enum import StrEnum
 
 from runbooks.errors import NotRecovered, Refused, Unavailable
+from runbooks.hosts import BackupKind
 from runbooks.model import Instant
 from runbooks.site import Site
 from tasks import daily, database_backups, database_server, database_verification, history, pgbackrest
@@ -19,25 +19,7 @@ LOG = logging.getLogger("dr")
 CHECKED_WITHIN = timedelta(minutes=5)
 
 
-class Kind(StrEnum):
-    """Of a backup, as the site file's keys name them."""
-
-    FULL = "full"
-    DIFFERENTIAL = "differential"
-    INCREMENTAL = "incremental"
-
-    @property
-    def option(self) -> str:
-        return {Kind.FULL: "full", Kind.DIFFERENTIAL: "diff", Kind.INCREMENTAL: "incr"}[self]
-
-    @property
-    def enough(self) -> tuple[str, ...]:
-        """pgBackRest's names of this kind and of larger ones."""
-        names = ("full", "diff", "incr")
-        return names[: names.index(self.option) + 1]
-
-
-def back_up(site: Site, database: str, kind: Kind, *, run: str, due: Instant) -> str:
+def back_up(site: Site, database: str, kind: BackupKind, *, run: str, due: Instant) -> str:
     """A backup of that kind or a larger one, begun since *due*, is there; old ones are gone, as the site says.
 
     Raises:
@@ -62,12 +44,12 @@ def verify(site: Site, database: str, *, run: str) -> str:
     return daily.done(site, "verification", f"rows:{database}", act, run=run)
 
 
-def _back_up(site: Site, name: str, kind: Kind, run: str, due: Instant) -> Result:
+def _back_up(site: Site, name: str, kind: BackupKind, run: str, due: Instant) -> Result:
     database = database_server.backed_up(site, name)
     assert database.server is not None
     with database_server.connected(site, database, database.server) as postgres:
         _ensure_stanza(site, postgres)
-        if kind is Kind.FULL:
+        if kind is BackupKind.FULL:
             pgbackrest.run(postgres, "check", within=CHECKED_WITHIN)
         taken = wait_until(
             lambda: _taken(postgres, kind, run=run, due=due) or _take(postgres, kind, run=run),
@@ -107,7 +89,7 @@ def _ensure_stanza(site: Site, postgres: Postgres) -> None:
         pgbackrest.run(postgres, "check", within=CHECKED_WITHIN)
 
 
-def _taken(postgres: Postgres, kind: Kind, *, run: str, due: Instant) -> BackupSet | None:
+def _taken(postgres: Postgres, kind: BackupKind, *, run: str, due: Instant) -> BackupSet | None:
     """One that this run has made before, or that another one made since; so late runs do not pile up."""
     sets = _sets(postgres)
     own = [one for one in sets if one.run == run]
@@ -120,7 +102,7 @@ def _sets(postgres: Postgres) -> tuple[BackupSet, ...]:
     return () if code == pgbackrest.NO_BACKUP else database_backups.read(postgres).sets
 
 
-def _take(postgres: Postgres, kind: Kind, *, run: str) -> BackupSet | NotYet:
+def _take(postgres: Postgres, kind: BackupKind, *, run: str) -> BackupSet | NotYet:
     """A backup that is in progress is waited for, a stanza that was stopped is not."""
     keep = postgres.backups
     options = [f"--repo1-retention-full={keep.retention_full}"]

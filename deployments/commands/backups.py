@@ -1,4 +1,7 @@
-"""`dr backups`: what is done every day, by hand, and what it came to."""
+"""`dr backups`: what is done every day, by hand, and what it came to.
+
+The tasks are imported late: with them comes Prefect, which takes two seconds, and reads its settings then.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ import typer
 from deployments.commands.output import AsJson, Site, as_json, log_to_terminal, show, told
 from runbooks import site as sites
 from runbooks.errors import RecoveryError, Refused
+from runbooks.hosts import BackupKind
 from runbooks.model import now, rfc3339
 from runbooks.site import Site as SiteFile
-from tasks import database_daily, file_daily, history
+from tasks import history
 from tasks.cases import new_run_id
-from tasks.database_daily import Kind
 from tasks.history import Entry
 
 app = typer.Typer(
@@ -30,12 +33,14 @@ def make(
     site: Site,
     database: Database = None,
     file_set: FileSet = None,
-    kind: Annotated[Kind, typer.Option(help="Of a database's backup.")] = Kind.INCREMENTAL,
+    kind: Annotated[BackupKind, typer.Option(help="Of a database's backup.")] = BackupKind.INCREMENTAL,
 ) -> None:
     """Back up now, without Prefect. Neither named: all that the site has.
 
     Example: dr backups make --site production --database orders --kind full
     """
+    from tasks import database_daily, file_daily
+
     log_to_terminal()
     loaded = sites.load(site)
 
@@ -53,6 +58,8 @@ def verify(site: Site, database: Database = None, file_set: FileSet = None) -> N
 
     Example: dr backups verify --site production --database orders
     """
+    from tasks import database_daily, file_daily
+
     log_to_terminal()
     loaded = sites.load(site)
 

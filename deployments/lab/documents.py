@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
@@ -44,8 +45,10 @@ class Documents:
             _seed(root(lab, self.region))
             lab.run(["chown", "--recursive", f"{USER}:{USER}", str(home)])
             (home / "seeded").touch()
-        with (root(lab, self.region) / "ledger.txt").open("a") as ledger:
+        grows = root(lab, self.region) / "ledger.txt"
+        with grows.open("a") as ledger:
             ledger.write(f"opened {datetime.now(UTC):%FT%TZ}\n")
+        shutil.chown(grows, USER, USER)  # restic restores no owner but its own
         lab.secret("restic-password")
         if not _exists(lab, self.region):
             restic(lab, self.region, "init")

@@ -20,11 +20,11 @@ import pytest
 
 from runbooks import site as sites
 from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
+from runbooks.hosts import BackupKind as Kind
 from runbooks.model import now
 from runbooks.records import CheckStatus
 from runbooks.site import Site
 from tasks import database_backups, database_daily, database_server, file_daily, history, pgbackrest
-from tasks.database_daily import Kind
 from tasks.history import Entry
 from tests.database.repositories import Bucket, configured, slowing_down
 from tests.database.the_database import TheDatabase
