@@ -101,6 +101,15 @@ def test_deployed_twice(api: Api, url: str) -> None:
     assert api.deployment("incident")["schedules"] == []
 
 
+def test_schedule(api: Api) -> None:
+    """The server really plans the next drill: a schedule that is only shown starts nothing."""
+    of_drill = {"deployment_id": {"any_": [api.deployment("drill")["id"]]}}
+    planned = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}, **of_drill}}
+    wait_for(lambda: len(api.post("/flow_runs/filter", planned)) > 0)
+    [first, *_] = sorted(run["expected_start_time"] for run in api.post("/flow_runs/filter", planned))
+    assert first[5:13] in ("01-01T09", "04-01T09", "07-01T09", "10-01T09")
+
+
 @pytest.mark.parametrize("parameters", [{}, {"site": "elsewhere"}, {"site": "production", "application": "nothing"}])
 def test_form_filled_in_wrong(api: Api, parameters: dict[str, str]) -> None:
     """Nothing is started: the site must be chosen, and both must exist."""
