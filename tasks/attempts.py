@@ -14,7 +14,17 @@ from datetime import timedelta
 from runbooks.errors import NotRecovered, RecoveryError
 from runbooks.model import Json
 from runbooks.records import Severity
-from tasks import disasters, gate, incident_backups, made, namespaces, restores, velero_server, volume_restores
+from tasks import (
+    disasters,
+    downloads,
+    gate,
+    incident_backups,
+    made,
+    namespaces,
+    restores,
+    velero_server,
+    volume_restores,
+)
 from tasks.cases import Case
 from tasks.clients.kubernetes import Api, Object
 from tasks.plans import BackupRecord
@@ -83,7 +93,7 @@ def _record(case: Case, api: Api, backup: str) -> None:
     """backup.json is of the backup that is being restored: all that follows compares with it."""
     if case.load("backup", BackupRecord).backup.name != backup:
         found = next(b for b in velero_server.all_backups(api, case.cluster) if b.name == backup)
-        case.save("backup", incident_backups.recorded(case, api, found))
+        case.save("backup", incident_backups.recorded(case, api, found, within=downloads.patience(case)))
 
 
 def _attempt(case: Case, api: Api, number: int, backup: str, wanted: Sequence[str]) -> Restored:

@@ -36,6 +36,10 @@ GZIP = b"\x1f\x8b"
 OBJECT = re.compile(r"resources/[^/]+/(?:cluster|namespaces/[^/]+)/[^/]+\.json")
 
 
+def patience(case: Case) -> timedelta:
+    return min(PATIENCE, case.within(case.phase or "prepare"))
+
+
 class NotInBucket(Unavailable):
     """Asking again does not help."""
 

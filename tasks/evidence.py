@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from runbooks.errors import RecoveryError
-from runbooks.journal import Journal
+from runbooks.journal import Journal, parse
 from runbooks.model import now
 from runbooks.site import Bucket, Site
 from tasks import object_store
@@ -101,6 +101,14 @@ def journal_of(site: Site, run_id: str) -> bytes | None:
         found = object_store.connect(site.evidence.store).get(f"runs/{run_id}/journal.jsonl")
         return None if found is None else found.body
     return None
+
+
+def has_ended(site: Site, run_id: str) -> bool:
+    """For good, by the journal here, or else by its copy: nobody goes on with it."""
+    path = site.evidence.directory / run_id / JOURNAL
+    text = path.read_bytes() if path.exists() else journal_of(site, run_id)
+    ended = [e for e in parse(text or b"", path) if e.kind in ("attempt", "ended")][-1:]
+    return any(e.kind == "ended" and e.data["ended"] in ("finished", "refused") for e in ended)
 
 
 def send_all(site: Site, run_id: str, directory: Path) -> None:

@@ -38,7 +38,7 @@ def choose(case: Case, api: Api, *, without: Collection[str] = ()) -> Chosen:
         Refused: none is usable, with the reason for each; or the one that the request names is not.
         Unavailable: the object store hands out nothing.
     """
-    named, end = plans.planned(case), time.monotonic() + downloads.PATIENCE.total_seconds()
+    named, end = plans.planned(case), time.monotonic() + downloads.patience(case).total_seconds()
     left = [b for b in velero_server.all_backups(api, case.cluster) if b.name not in without]
     passed_over = [Rejected(backup=name, why="a restore of it failed") for name in without]
     second_best: Chosen | None = None
@@ -78,7 +78,7 @@ def _looked_into(case: Case, api: Api, choice: Choice, passed_over: list[Rejecte
     return Chosen(choice.model_copy(update={"rejected": (*passed_over, *choice.rejected)}), record)
 
 
-def recorded(case: Case, api: Api, backup: Backup, *, within: timedelta = downloads.PATIENCE) -> BackupRecord:
+def recorded(case: Case, api: Api, backup: Backup, *, within: timedelta) -> BackupRecord:
     """What the backup holds of the application, and what the observer saw while it was taken."""
     contents, secret = downloads.fetch(case, api, "BackupContents", backup.name, within=within), hmac_key(case)
     return BackupRecord(

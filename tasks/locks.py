@@ -14,7 +14,7 @@ from pathlib import Path
 from runbooks.errors import RecoveryError, Refused, Unavailable
 from runbooks.model import Instant, Model, now
 from runbooks.site import Region, Site
-from tasks import leases, object_store
+from tasks import evidence, leases, object_store
 from tasks.cases import Case
 from tasks.steps import every_attempt
 from tasks.stored import Changed, Exists, Object, Store
@@ -172,6 +172,9 @@ def _may_take_over(case: Case, other: str, alive: str | None) -> None:
             f"wait for it, or end it: its report is at dr reports show {other}",
         )
     if other == case.run_id:
+        return
+    if evidence.has_ended(case.site, other):
+        case.event(f"run {other} has ended, and could not release the lock; it is taken")
         return
     if not case.attempt.take_over:
         raise Refused(

@@ -133,7 +133,15 @@ def use(case: Case, why: str) -> None:
             _create_namespace(case, api, namespace)
         for volume in net.volumes:
             _bind(case, api, volume)
-    velero.restore_objects(case, net.safety_backup)
+    done = velero.restore_objects(case, net.safety_backup)
+    if done.phase != "Completed":
+        case.finding(
+            "net complete",
+            case.application.name,
+            Severity.RED,
+            f"Restore {done.name} of the net ended in {done.phase} with {done.errors} errors: not all objects are back",
+            f"velero restore describe {done.name} --details; create by hand what is missing",
+        )
     cluster_state.wait_for_workloads(case, within=case.document.budget("restore"))
     gate.open_all(case)
 

@@ -151,7 +151,7 @@ def prepared(case: Case, body: Object) -> Object:
 
 
 def _contents(case: Case, api: Api, record: BackupRecord) -> bytes:
-    return downloads.fetch(case, api, "BackupContents", record.backup.name, within=downloads.PATIENCE)
+    return downloads.fetch(case, api, "BackupContents", record.backup.name, within=downloads.patience(case))
 
 
 def _service(case: Case, new: dict[str, Any], old: Object) -> None:

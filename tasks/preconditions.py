@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from runbooks.errors import Refused
 from runbooks.model import now, rfc3339, spell
-from tasks import object_store, open_incidents, probes, rights
+from tasks import evidence, object_store, open_incidents, probes, rights
 from tasks.cases import Case
 from tasks.clients.kubernetes import Missing
 from tasks.steps import step
@@ -95,6 +95,8 @@ def _evidence_can_be_stored(case: Case) -> None:
 
 def _no_incident_is_open(case: Case) -> None:
     for run_id, _ in open_incidents.open_ones(object_store.connect(case.site.evidence.store)):
+        if evidence.has_ended(case.site, run_id):
+            continue  # the store was away when it ended
         raise Refused(
             f"incident {run_id} is open",
             f"no drill while people recover something; go on with it (--run-id {run_id}), or end it by a new incident",

@@ -79,10 +79,12 @@ def lacks(kind: str, workload: Object) -> str | None:
 
 
 def _why(api: Api, namespace: str, workload: Object) -> str:
-    """What its pods wait for, such as " (orders-1: ImagePullBackOff)"."""
+    """Why it gets no pods, or what they wait for, such as " (orders-1: ImagePullBackOff)"."""
     labels = workload["spec"]["selector"].get("matchLabels") or {}
     pods = api.list(*POD, namespace=namespace, selector=",".join(f"{k}={v}" for k, v in labels.items()))
-    said = sorted(f"{pod['metadata']['name']}: {why}" for pod in pods for why in reasons(pod))
+    refused = [str(c.get("message"))[:256] for c in (workload.get("status") or {}).get("conditions", ())
+               if c["type"] == "ReplicaFailure" and c["status"] == "True"]  # fmt: skip
+    said = [*refused, *sorted(f"{pod['metadata']['name']}: {why}" for pod in pods for why in reasons(pod))]
     return f" ({', '.join(said[:3])})" if said else ""
 
 

@@ -7,12 +7,16 @@ from datetime import timedelta
 
 from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
 from runbooks.model import Instant, Json, Model
-from tasks import downloads, made, velero_server, volume_restores
+from runbooks.records import State
+from tasks import downloads, made, readiness, velero_server, volume_restores
 from tasks.cases import Case, save
 from tasks.clients.kubernetes import Api, Object
+from tasks.waits import NotYet
 
 RESTORE = ("velero.io/v1", "Restore")
-LOST = ("Failed", "FailedValidation")
+NEVER_BEGUN = "FailedValidation"
+"""It has no results: Velero answers no question for them."""
+LOST = ("Failed", NEVER_BEGUN)
 LOOKS_EVERY = timedelta(seconds=20)
 """While it follows a Restore: is Velero at work?"""
 BLOCKED_AFTER_LOOKS = 3
@@ -49,7 +53,7 @@ def run(case: Case, api: Api, name: str, spec: dict[str, Json], *, within: timed
         )
     ended = _followed(case, api, name, within)
     outcome = _outcome(ended)
-    if outcome.phase != "Completed":
+    if outcome.phase not in ("Completed", NEVER_BEGUN):
         _try_to_save(case, api, name)
     if outcome.phase in LOST:
         raise NotRecovered(
@@ -71,7 +75,14 @@ def _followed(case: Case, api: Api, name: str, within: timedelta) -> Object:
         except Unavailable as error:
             watched.look(case, api)
             if time.monotonic() >= end:
-                raise NotRecovered(error.problem + (f"; {watched.why}" if watched.why else ""), error.hint) from error
+                why = watched.why or _not_ready(case, api)
+                raise NotRecovered(error.problem + (f"; {why}" if why else ""), error.hint) from error
+
+
+def _not_ready(case: Case, api: Api) -> str | None:
+    """Velero waits for the pods whose volumes it fills."""
+    seen = readiness.look(api, case.application, case.load("before", State).namespaces)
+    return seen.seen if isinstance(seen, NotYet) else None
 
 
 class _Watched:

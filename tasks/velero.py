@@ -55,7 +55,7 @@ def choose_backup(case: Case) -> Backup:
         choice = backups.choose(
             velero_server.all_backups(api, case.cluster), plans.wanted(case), named=plans.planned(case)
         )
-        contents = downloads.fetch(case, api, "BackupContents", choice.backup.name, within=downloads.PATIENCE)
+        contents = downloads.fetch(case, api, "BackupContents", choice.backup.name, within=downloads.patience(case))
     key = hmac_key(case)
     record = BackupRecord(
         backup=choice.backup,

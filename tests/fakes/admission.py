@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tests.fakes import statuses
+from tests.fakes import refusals, statuses
 from tests.fakes.kinds import CLAIMS, DEPLOYMENTS, NAMESPACES, SERVICES, Resource
 from tests.fakes.store import Object, Store, now
 
@@ -28,6 +28,7 @@ def on_create(store: Store, resource: Resource, obj: Object) -> None:
         _check_namespace(store, resource, obj)
     if default := _DEFAULTS.get(resource.kind):
         default(obj)
+    refusals.check(store, resource, obj)
     if resource == SERVICES and obj["spec"].get("type") != "ExternalName":
         _allocate(store, obj)
 

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from tests.fakes.kinds import ALL
+from tests.fakes.kinds import ALL, Resource
 
 VERSION = {"major": "1", "minor": "35", "gitVersion": "v1.35.4", "platform": "linux/amd64"}
 
 _SHOWN_BY_GET_ALL = ("Pod", "Service", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "CronJob", "Job")
 
 
-def answer(path: str) -> dict[str, Any] | None:
-    """The document at *path*, or None if it is not one of discovery's."""
+def answer(path: str, gone: Collection[str] = ()) -> dict[str, Any] | None:
+    """The document at *path*, or None if it is not one of discovery's; without the kinds that are *gone*."""
+    known = [one for one in ALL if one.full not in gone]
     parts = path.strip("/").split("/")
     if parts == ["version"]:
         return VERSION
     if parts == ["api"]:
         return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
     if parts == ["apis"]:
-        groups = sorted({one.group for one in ALL if one.group})
+        groups = sorted({one.group for one in known if one.group})
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name) for name in groups]}
     if parts == ["api", "v1"]:
-        return _resources("", "v1")
-    if parts[0] == "apis" and len(parts) == 2 and any(one.group == parts[1] for one in ALL):
+        return _resources(known, "", "v1")
+    if parts[0] == "apis" and len(parts) == 2 and any(one.group == parts[1] for one in known):
         return {"kind": "APIGroup", "apiVersion": "v1"} | _group(parts[1])
-    if parts[0] == "apis" and len(parts) == 3 and any((one.group, one.version) == (parts[1], parts[2]) for one in ALL):
-        return _resources(parts[1], parts[2])
+    if parts[0] == "apis" and len(parts) == 3 and any((r.group, r.version) == (parts[1], parts[2]) for r in known):
+        return _resources(known, parts[1], parts[2])
     return None
 
 
@@ -36,9 +38,9 @@ def _group(name: str) -> dict[str, Any]:
     return {"name": name, "versions": listed, "preferredVersion": listed[0]}
 
 
-def _resources(group: str, version: str) -> dict[str, Any]:
+def _resources(known: list[Resource], group: str, version: str) -> dict[str, Any]:
     listed: list[dict[str, Any]] = []
-    for one in ALL:
+    for one in known:
         if (one.group, one.version) != (group, version):
             continue
         base = {"singularName": one.kind.lower(), "namespaced": one.namespaced, "kind": one.kind}

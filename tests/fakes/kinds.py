@@ -69,6 +69,11 @@ DAEMON_SETS = _apps("daemonsets", "DaemonSet", "ds")
 REVISIONS = Resource("apps", "v1", "controllerrevisions", "ControllerRevision", subresources=())
 SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", subresources=())
 BUDGETS = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", short=("pdb",))
+QUOTAS = _core("resourcequotas", "ResourceQuota", "quota", subs=("status",))
+STORAGE_CLASSES = _cluster("storage.k8s.io", "v1", "storageclasses", "StorageClass")
+WEBHOOKS = _cluster(
+    "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration"
+)
 BACKUPS = _velero("backups", "Backup")
 RESTORES = _velero("restores", "Restore")
 DOWNLOADS = _velero("downloadrequests", "DownloadRequest")
@@ -83,7 +88,7 @@ ALL: tuple[Resource, ...] = (
     Resource("", "v1", "bindings", "Binding", True, ("create",), ()),
     NAMESPACES, NODES, PODS, SERVICES, CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, CLAIMS, VOLUMES, EVENTS, ENDPOINTS,
     _core("limitranges", "LimitRange", "limits"),
-    _core("resourcequotas", "ResourceQuota", "quota", subs=("status",)),
+    QUOTAS,
     _core("replicationcontrollers", "ReplicationController", "rc", subs=("status", "scale")),
     _core("podtemplates", "PodTemplate"),
     DEPLOYMENTS, REPLICA_SETS, STATEFUL_SETS, DAEMON_SETS, REVISIONS,
@@ -99,7 +104,7 @@ ALL: tuple[Resource, ...] = (
     Resource("coordination.k8s.io", "v1", "leases", "Lease", subresources=()),
     Resource("networking.k8s.io", "v1", "ingresses", "Ingress", short=("ing",)),
     Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", subresources=(), short=("netpol",)),
-    _cluster("storage.k8s.io", "v1", "storageclasses", "StorageClass"),
+    STORAGE_CLASSES, WEBHOOKS,
     _cluster("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
     Resource("events.k8s.io", "v1", "events", "Event", subresources=(), stored_as=("", "events")),
     REVIEWS,

@@ -46,9 +46,12 @@ class ApiHandler(Handler):
             return Answer(200, b"ok", "text/plain")
         if not one.user:
             raise statuses.unauthorized()
-        if (found := discovery.answer(one.path)) is not None:
+        gone = self.server.core.settings.kinds_gone
+        if (found := discovery.answer(one.path, gone)) is not None:
             return as_json(found)
         target = parse(one.path, one.query)
+        if target.resource.full in gone:
+            raise statuses.no_such_path()
         one.dry_run = target.dry_run
         self._authorize(one, target)
         if target.subresource in ("exec", "proxy", "log"):

@@ -39,6 +39,8 @@ class Settings:
     restore_alters: list[dict[str, Any]] = field(default_factory=list)  # {"object": "configmaps/orders", "patch": {…}}
     restore_files: dict[str, dict[str, str | None]] = field(default_factory=dict)  # claim → file → text, None: missing
 
+    kinds_gone: list[str] = field(default_factory=list)  # "coupons.shop.example": its definition was deleted
+
     network_leaks: bool = False  # a pod whose devices were taken down gets out all the same
     policies_enforced: bool = False  # a NetworkPolicy against all traffic is more than an object
 

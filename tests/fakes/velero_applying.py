@@ -51,6 +51,8 @@ def apply(core: Core, restore: Object, work: Work) -> None:
     spec, items = restore["spec"], velero_disk.read_contents(core, restore["spec"]["backupName"])
     for key in sorted(items, key=lambda one: (velero_scope.order(one[0]), one[1:])):
         resource, obj = velero_scope.resource_of(key[0]), items[key]
+        if resource.full in core.settings.kinds_gone:
+            continue  # "cannot be resolved via discovery": Velero skips it and says Completed
         if not resource.namespaced or not velero_scope.has_namespace(spec, key[1]):
             continue
         if velero_scope.has_resource(spec, key[0]) and velero_scope.has_labels(spec, obj):

@@ -42,8 +42,8 @@ def reconcile(core: Core) -> None:
 
 def _restore(core: Core, one: Object) -> None:
     pod = core.store.find(PODS, one["spec"]["pod"]["namespace"], one["spec"]["pod"]["name"])
-    if pod is None or not pod["spec"].get("nodeName"):
-        return
+    if pod is None or not pod["spec"].get("nodeName") or not pod["spec"].get("initContainers"):
+        return  # without the init container that waits for it, it is another pod of that name
     if phase(one) == "New":
         set_status(core, VOLUME_RESTORES, one, phase="InProgress", startTimestamp=now())
         core.timers.elapsed(("volume", one["metadata"]["uid"]), core.settings.volume_restore_seconds)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.fakes import admission
 from tests.fakes.core import Core
-from tests.fakes.kinds import CLAIMS, PODS, VOLUMES
+from tests.fakes.kinds import CLAIMS, PODS, STORAGE_CLASSES, VOLUMES
 from tests.fakes.pods import NODE, claims_of
 from tests.fakes.store import Object
 
@@ -43,6 +43,8 @@ def _bind(core: Core, claim: Object, *, wanted: bool) -> None:
             return
     elif not wanted or not core.timers.elapsed(("bind", claim["metadata"]["uid"]), core.settings.bind_seconds):
         return
+    elif core.store.find(STORAGE_CLASSES, "", claim["spec"]["storageClassName"]) is None:
+        return  # nobody feels responsible for it
     else:
         volume = _provision(core, claim)
     _tie(core, volume, claim)

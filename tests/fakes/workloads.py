@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from typing import Any
@@ -10,6 +11,7 @@ from tests.fakes.admission import on_create
 from tests.fakes.core import Core
 from tests.fakes.kinds import CLAIMS, DAEMON_SETS, DEPLOYMENTS, PODS, REPLICA_SETS, REVISIONS, STATEFUL_SETS, Resource
 from tests.fakes.selectors import labels_of, matches
+from tests.fakes.statuses import ApiError
 from tests.fakes.store import Object, copied
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -88,6 +90,7 @@ def _deployment_status(new: Object, sets: list[Object], ready: int, revision: st
     conditions = [
         {"type": "Available", "status": enough, "reason": f"MinimumReplicas{word}vailable"},
         {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"},
+        *(condition for each in sets for condition in each.get("status", {}).get("conditions", ())),
     ]
     kept = {key: value for key, value in counts.items() if value}
     new["status"] = {"observedGeneration": new["metadata"]["generation"], "conditions": conditions} | kept
@@ -143,12 +146,18 @@ def _replica_set(core: Core, one: Object) -> None:
     for pod in sorted(alive, key=is_ready)[: max(len(alive) - wanted, 0)]:
         core.store.begin_deletion(PODS, pod, grace_seconds=30)
         alive.remove(pod)
+    refused: list[Object] = []
     while len(alive) < wanted:
         name = {"generateName": meta["name"] + "-"}
-        alive.append(_new_pod(core, one, REPLICA_SETS, one["spec"]["template"], name))
+        try:
+            alive.append(_new_pod(core, one, REPLICA_SETS, one["spec"]["template"], name))
+        except ApiError as error:
+            refused = [{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": str(error)}]
+            break
     ready = sum(map(is_ready, alive))
     counts = {"replicas": len(alive), "fullyLabeledReplicas": len(alive), "readyReplicas": ready,
-              "availableReplicas": ready, "observedGeneration": meta["generation"]}  # fmt: skip
+              "availableReplicas": ready, "observedGeneration": meta["generation"],
+              **({"conditions": refused} if refused else {})}  # fmt: skip
     core.store.amend(REPLICA_SETS, one, lambda new: new.update(status=counts))
 
 
@@ -175,8 +184,9 @@ def _stateful_set(core: Core, one: Object) -> None:
     for number in range(wanted):
         pod = pods.get(f"{meta['name']}-{number}")
         if pod is None:
-            _claims_of(core, one, number)
-            pods[f"{meta['name']}-{number}"] = _ordinal(core, one, number, mark)
+            with contextlib.suppress(ApiError):  # tried again with the next look
+                _claims_of(core, one, number)
+                pods[f"{meta['name']}-{number}"] = _ordinal(core, one, number, mark)
             break
         if not is_ready(pod):
             break

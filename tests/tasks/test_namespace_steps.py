@@ -407,6 +407,8 @@ def test_object_store_is_slow_to_answer(place: Place) -> None:
     """What is in the backup cannot be known: nothing is broken for it."""
     place.world.fault("status", server="downloads", method="GET", path="/velero/", status=503, times=None)
     case = place.case()
+    hurry(case, "prepare")
+    case.enter("prepare")
     cluster_state.record_before(case)
     with pytest.raises(Unavailable, match="BackupContents of orders-first: the object store answered 503"):
         velero.choose_backup(case)
