@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from runbooks.database_ways import Way
-from runbooks.errors import NotRecovered, RecoveryError, Refused
+from runbooks.errors import NotRecovered, RecoveryError
 from runbooks.hosts import Server
-from runbooks.records import Check, CheckStatus
+from runbooks.records import Check, CheckStatus, Severity
 from tasks import database_plan, database_restore, database_server, database_state
 from tasks.cases import Case
 from tasks.database_server import Postgres
@@ -47,16 +47,29 @@ def attach(case: Case) -> None:
     Raises:
         NotRecovered: one does not follow.
     """
-    database = database_server.database_of(case)
-    for server in database.standbys if database_plan.of(case).way is not Way.TABLE else ():
+    plan, left = database_plan.of(case), 0
+    for server in database_server.database_of(case).standbys if plan.way is not Way.TABLE else ():
         with database_server.primary(case) as primary:
+            if plan.way is Way.PROMOTE and (server.follows is None or primary.server.address is None):
+                left += 1
+                _leave(case, primary, server)
+                continue
             try:
                 with database_server.standby(case, server) as standby:
                     _attach(case, primary, standby)
             except RecoveryError as error:
                 case.event(f"standby {server.host}: {error.problem}")  # the check below is red, and says so
-    case.checks([check(case)])
+    case.checks([check(case, without=left)])
     case.must_be_green()
+
+
+def _leave(case: Case, primary: Postgres, server: Server) -> None:
+    """Nobody says how it follows the new primary: that is for a person to do."""
+    case.finding(
+        f"standby {server.host}", case.application.name, Severity.RED,
+        f"{server.host} does not follow {primary.server.host}: the site file does not say how",
+        "make it anew by pg_basebackup; and add follows and address to the servers in the site file",
+    )  # fmt: skip
 
 
 def _attach(case: Case, primary: Postgres, standby: Postgres) -> None:
@@ -98,21 +111,11 @@ def _streams(primary: Postgres, standby: Postgres) -> bool:
 
 
 def _make_anew(case: Case, primary: Postgres, standby: Postgres, slot: str) -> None:
-    """It has WAL that the primary never had, or does not come along: a fresh copy over the connection that it uses.
-
-    Raises:
-        Refused: nobody says how a former primary follows the new one.
-    """
-    leads = database_plan.of(case).way is Way.PROMOTE
+    """It has WAL that the primary never had, or does not come along: a fresh copy over the connection that it uses."""
     connection = standby.sh(SETTINGS, standby.data, "conninfo").strip().replace("''", "'")
+    leads = database_plan.of(case).way is Way.PROMOTE
     if leads:
-        follows, address = standby.server.follows, primary.server.address
-        if follows is None or address is None:
-            raise Refused(
-                f"the site file does not say how {standby.server.host} follows {primary.server.host}",
-                "add follows (and address of the other one) to the server in the site file",
-            )
-        connection = f"host={address} port={primary.server.port} {follows}"
+        connection = f"host={primary.server.address} port={primary.server.port} {standby.server.follows}"
     database_restore.ensure_stopped(case, standby)
     where = database_restore.aside(case, standby)
     case.write(f"make standby {standby.server.host} anew; the old one lies in {where}", host=standby.server.host)
@@ -129,14 +132,14 @@ def _make_anew(case: Case, primary: Postgres, standby: Postgres, slot: str) -> N
     standby.service(standby.server.start, within=case.within("restore"))
 
 
-def check(case: Case) -> Check:
-    """As many standbys stream as the site file names."""
-    servers: tuple[Server, ...] = database_server.database_of(case).standbys
+def check(case: Case, *, without: int = 0) -> Check:
+    """As many standbys stream as the site file names, but for those that were left to a person."""
+    wanted = len(database_server.database_of(case).standbys) - without
     with database_server.primary(case) as primary:
         seen = database_state.streaming(primary)
     return Check(
         name="standbys",
-        expected=f"{len(servers)} streaming",
+        expected=f"{wanted} streaming",
         observed=f"{len(seen)} streaming: {', '.join(seen) or 'none'}",
-        status=CheckStatus.PASSED if len(seen) >= len(servers) else CheckStatus.FAILED,
+        status=CheckStatus.PASSED if len(seen) >= wanted else CheckStatus.FAILED,
     )

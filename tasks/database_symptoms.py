@@ -110,7 +110,8 @@ def _checksums(postgres: Postgres) -> tuple[str, ...]:
         return ()
     argv = [postgres.program("pg_checksums"), "--check", f"--pgdata={postgres.data}"]
     said = postgres.run(argv, within=READ_WITHIN).stderr.decode(errors="replace")
-    return tuple(sorted(set(re.findall(r'checksum verification failed in file "([^"]+)"', said))))
+    files = set(re.findall(r'checksum verification failed in file "([^"]+)"', said))
+    return tuple(sorted(file.removeprefix(f"{postgres.data}/") for file in files))
 
 
 def of(case: Case) -> Found:
