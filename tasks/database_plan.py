@@ -113,8 +113,9 @@ def choose(case: Case) -> Plan:
         standby=_healthy(found)[0].host if way is Way.PROMOTE else None,
         may_lose_seconds=0 if found.has_wal or target.kind else case.objectives.rpo.total_seconds(),
     )  # fmt: skip
-    if not case.is_drill and case.request.fault_at is None and target.committed_at is not None:
-        case.clock("fault", target.committed_at)
+    since = case.request.fault_at or target.committed_at or probes.fault(case)
+    if not case.is_drill and since is not None:
+        case.clock("fault", since)
     _note(case, plan, ways, found)
     return plan
 
