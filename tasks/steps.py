@@ -24,7 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 LOG = logging.getLogger("dr")
 PAUSE_SECONDS = 0.5
-AGAIN_WITHIN_SECONDS = 30.0
+AGAIN_WITHIN_SECONDS = 15.0
 """An API server that answers questions and no changes is in trouble of another kind, which no waiting mends."""
 
 

@@ -28,7 +28,17 @@ from tasks.clients.kubernetes_errors import (
     sending,
 )
 from tasks.clients.kubernetes_exec import Executed, execute
-from tasks.clients.kubernetes_http import PAUSE_SECONDS, Contact, Object, Objects, Request, Response, Transport, reading
+from tasks.clients.kubernetes_http import (
+    PAUSE_SECONDS,
+    READS_WITHIN,
+    Contact,
+    Object,
+    Objects,
+    Request,
+    Response,
+    Transport,
+    reading,
+)
 from tasks.clients.kubernetes_paths import Discovered, Resource, Right
 
 __all__ = [
@@ -182,12 +192,13 @@ class Api:
         self, namespace: str, pod: str, container: str, argv: Sequence[str], *, within: timedelta = EXEC_WITHIN
     ) -> Executed:
         """As `exec`, of a command that changes nothing: run again when the connection breaks."""
-        end = time.monotonic() + within.total_seconds()
+        end: float | None = None
         while True:
             try:
                 return self.exec(namespace, pod, container, argv, within=within)
             except Unheard:
                 self.get("v1", "Pod", pod, namespace=namespace)  # when the API server is away, it is waited for here
+                end = end or time.monotonic() + READS_WITHIN.total_seconds()
                 if time.monotonic() >= end:
                     raise
                 time.sleep(PAUSE_SECONDS)

@@ -67,8 +67,9 @@ def test_away_when_something_is_to_be_changed(drill: Stage) -> None:
 
 
 def test_bucket_in_trouble_while_the_backup_is_read(drill: Stage) -> None:
-    """It answers 503 for a while, and once not at all: asked again, and the backup is read."""
+    """It closes the connection, hangs, and answers 503 for a while: asked again, and the backup is read."""
     drill.world.fault("close", server="downloads", times=1)
+    drill.world.fault("hang", server="downloads", times=1, seconds=3)
     drill.world.fault("status", server="downloads", method="GET", path="/velero/", status=503, times=4)
     child = drill.start("bucket", "--dry-run")
     assert child.wait(60) == BACK, child.output[-3000:]

@@ -76,6 +76,13 @@ def give_the_port_back(drill: Stage) -> None:
     drill.world.api("DELETE", "/api/v1/namespaces/other/services/taker")
 
 
+def limit_pods(drill: Stage) -> None:
+    """An operator makes the namespace again at once, with a quota for fewer pods than the application has."""
+    drill.world.api("POST", "/api/v1/namespaces", {"metadata": {"name": "production"}})
+    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "1"}}}
+    drill.world.api("POST", "/api/v1/namespaces/production/resourcequotas", quota)
+
+
 def remove_the_storage_class(drill: Stage) -> None:
     drill.world.api("DELETE", "/apis/storage.k8s.io/v1/storageclasses/standard")
 
@@ -104,6 +111,7 @@ FAULTS: dict[str, Fault] = {
         lose_a_webhook, 'failed calling webhook "validation.gatekeeper.sh"', mended=mend_the_webhook, seconds=4),
     "NodePort taken": Fault(
         take_the_port, "provided port is already allocated", mended=give_the_port_back, seconds=4),
+    "quota exceeded": Fault(limit_pods, "exceeded quota: few", seconds=6),
     "StorageClass missing": Fault(remove_the_storage_class, "is Pending", seconds=4),
     "definition of a kind missing": Fault(set_of(kinds_gone=["coupons.shop.example"]), "Coupon/welcome"),
     "volume data missing": Fault(set_of(lost_snapshots=["invoices", "data-ledger-0"]), "snapshot not found", seconds=4),
