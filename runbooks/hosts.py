@@ -109,5 +109,8 @@ class RestoreTest(Model):
     host: str | None = Field(default=None, description="left out: the server's own")
     port: int = 5433
     questions: tuple[Question, ...] = ()
+    read_all: Literal["daily", "weekly"] = Field(
+        default="daily", description="how often every file of the repository is read, too, old sets and WAL included"
+    )
     newest: str | None = Field(default=None, description="SQL that gives the time of the newest marker in the copy")
     within: Duration = timedelta(hours=4)

@@ -47,14 +47,17 @@ def keep(site: Site, entry: Entry) -> None:
     object_store.connect(site.evidence.store).put(key, entry.model_dump_json().encode())
 
 
-def read(site: Site, stores: tuple[str, ...], *, last: int | None = None) -> tuple[Entry, ...]:
+def read(
+    site: Site, stores: tuple[str, ...], *, last: int | None = None, what: What | None = None
+) -> tuple[Entry, ...]:
     """The *last* so many of each store, oldest first. Raises: as the evidence store; Unavailable: one is altered."""
     store = object_store.connect(site.evidence.store)
-    keys = [key for name in stores for key in _newest(store.list(f"history/{name}/"), last)]
+    keys = [key for name in stores for key in _newest(store.list(f"history/{name}/"), last, what)]
     return tuple(sorted((_entry(key, store) for key in keys), key=lambda entry: entry.at))
 
 
-def _newest(keys: tuple[str, ...], last: int | None) -> tuple[str, ...]:
+def _newest(keys: tuple[str, ...], last: int | None, what: What | None) -> tuple[str, ...]:
+    keys = tuple(key for key in keys if what is None or key.endswith(f"-{what}.json"))
     return keys if last is None else keys[len(keys) - min(last, len(keys)) :]
 
 

@@ -36,7 +36,15 @@ STORE, FILES = "rows:orders", "files:documents"
 
 @pytest.fixture
 def site(database: TheDatabase) -> Site:
-    return sites.load("lab")
+    """Every file of its repository is read seldom: that takes a while in S3, and only some tests are about it."""
+    return reading("weekly", sites.load("lab"))
+
+
+def reading(often: str, site: Site) -> Site:
+    [database] = site.databases
+    assert database.restore_test is not None
+    test = database.restore_test.model_copy(update={"read_all": often})
+    return site.model_copy(update={"databases": (database.model_copy(update={"restore_test": test}),)})
 
 
 def last(site: Site, store: str = STORE) -> Entry:
@@ -104,12 +112,19 @@ def test_green_day(database: TheDatabase, site: Site, run_id: str) -> None:
     database_daily.back_up(site, "orders", Kind.FULL, run=run_id, due=now())  # a retry of the same run
     database_daily.back_up(site, "orders", Kind.INCREMENTAL, run=f"{run_id}-i", due=due)  # due at the same time
     assert database.sets() == sets
-    tested = verify(site, run_id)
+    tested = verify(reading("daily", site), run_id)
     assert (tested.problem, tested.backup, bad(tested)) == (None, sets[-1], {})
     assert tested.data_age_seconds is not None
     assert tested.data_age_seconds < 120
     assert tested.seconds > 1
-    assert {"orders", "sequences", "pg_amcheck", "page checksums", "WAL up to now"} <= {c.name for c in tested.checks}
+    assert {
+        "orders",
+        "sequences",
+        "pg_amcheck",
+        "page checksums",
+        "WAL up to now",
+        "repository read by pgBackRest",
+    } <= {c.name for c in tested.checks}
     file_daily.back_up(site, "documents", run=run_id)
     file_daily.verify(site, "documents", run=run_id)
     assert [(e.what, e.ok) for e in history.read(site, (FILES,), last=2)] == [("backup", True), ("verification", True)]
@@ -128,7 +143,7 @@ def test_one_flipped_byte(database: TheDatabase, site: Site, run_id: str) -> Non
     bucket = Bucket(database, "pgbackrest")
     newest = database.sets()[-1]
     with bucket.flipped(bucket.keys(f"{newest}/bundle")[-1]):
-        red = verify(site, run_id)
+        red = verify(reading("daily", site), run_id)
     assert "checksum invalid: 1" in bad(red)["repository read by pgBackRest"]
     assert f"backup {newest} cannot be restored" in bad(red)["restore test"]
     assert red.slack == "sent"
@@ -321,16 +336,18 @@ def kill_at(line: str, *argv: str) -> None:
 def test_killed_and_two_at_once(database: TheDatabase, site: Site, run_id: str) -> None:
     """The next restore test takes away what a killed one left, be it a restore that runs on or a server; a second one
     beside it leaves its copy alone."""
-    for line in ("restoring backup", "restored and started", "passed: pg_amcheck"):
-        kill_at(line, "verify", "--database", "orders")
-        assert scratch(database) != [], line
-    process = start("verify", "--database", "orders")
-    assert process.stderr is not None
-    said = [next(line for line in process.stderr if "restoring backup" in line)]
-    red = verify(site, run_id)
-    assert "another restore test is at work in" in bad(red)["restore test"]
-    said += list(process.stderr)
-    assert (process.wait(), scratch(database)) == (0, []), said
+    table = "[databases.restore_test]"
+    with database.site((table, f'{table}\nread_all = "weekly"')):
+        for line in ("restoring backup", "restored and started", "passed: pg_amcheck"):
+            kill_at(line, "verify", "--database", "orders")
+            assert scratch(database) != [], line
+        process = start("verify", "--database", "orders")
+        assert process.stderr is not None
+        said = [next(line for line in process.stderr if "restoring backup" in line)]
+        red = verify(site, run_id)
+        assert "another restore test is at work in" in bad(red)["restore test"]
+        said += list(process.stderr)
+        assert (process.wait(), scratch(database)) == (0, []), said
 
 
 def test_backup_killed(database: TheDatabase, site: Site, run_id: str) -> None:
