@@ -62,8 +62,9 @@ def restore(case: Case, api: Api, wanted: Sequence[str]) -> Restored:
         try:
             return _attempt(case, api, number, backup, wanted)
         except Bad as bad:
-            backup = _next(case, api, number, backup, tried, bad)
-        volume_restores.stop(case, api, name(case, number))
+            _record_failure(case, number, backup, bad)
+            volume_restores.stop(case, api, name(case, number))  # also when this was the last: the next backup needs it
+            backup = _next(case, api, backup, tried, bad)
         for one in wanted:
             disasters.set_aside(case, one)
         number += 1
@@ -124,12 +125,7 @@ def _spec(case: Case, api: Api, backup: str, wanted: Sequence[str]) -> dict[str,
     return {**spec, "resourceModifier": {"kind": "configmap", "name": modifier}} if modifier else spec
 
 
-def _next(case: Case, api: Api, number: int, backup: str, tried: Counter[str], bad: Bad) -> str:
-    """The backup of the next attempt: the same once more, or the next older one.
-
-    Raises:
-        NotRecovered: the time is up, or none is left.
-    """
+def _record_failure(case: Case, number: int, backup: str, bad: Bad) -> None:
     _put_results_aside(case, number)
     case.finding(
         f"restore attempt {number}",
@@ -138,6 +134,14 @@ def _next(case: Case, api: Api, number: int, backup: str, tried: Counter[str], b
         f"attempt {number}, from backup {backup}, failed: {bad.why}",
         f"see restore-results-{number}.json in the evidence; what it left was set aside before the next attempt",
     )
+
+
+def _next(case: Case, api: Api, backup: str, tried: Counter[str], bad: Bad) -> str:
+    """The backup of the next attempt: the same once more, or the next older one.
+
+    Raises:
+        NotRecovered: the time is up, or none is left.
+    """
     if case.within("restore") <= timedelta(seconds=1):
         raise NotRecovered(f"{bad.why}; the time for the restore is up", _by_hand(case))
     if not bad.is_of_backup and tried[backup] < TRIES:
