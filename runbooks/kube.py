@@ -12,6 +12,11 @@ from runbooks.records import KubeObject
 
 NOTHING: Mapping[str, Json] = {}
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+BY_ITSELF = (
+    "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection", "batch.kubernetes.io/job-tracking",
+    "foregroundDeletion", "orphan",
+)  # fmt: skip
+"""Kubernetes removes these finalizers when their time has come."""
 SLICE_CONTROLLERS = ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io")
 
 
@@ -153,3 +158,9 @@ class Side:
                 lowest = least if isinstance(least, int) else 1
                 found[k.namespace, str(target.get("kind")), str(target.get("name"))] = (lowest, most)
         return found
+
+
+def finalizers(body: Mapping[str, Json]) -> tuple[str, ...]:
+    """Those that Kubernetes itself will not remove when their time has come."""
+    marks = items(table(body.get("metadata")).get("finalizers"))
+    return tuple(str(mark) for mark in marks if mark not in BY_ITSELF)

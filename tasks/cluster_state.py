@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+from runbooks import kube
 from runbooks.errors import NotRecovered, RecoveryError, Refused
 from runbooks.model import Json, Model, now
-from runbooks.records import FileManifest, RowsState, Snapshot, State
+from runbooks.records import FileManifest, RowsState, RunKind, Severity, Snapshot, State
 from runbooks.site import Cluster, Files
 from tasks import backups, files, incident_plans, readiness, rows, skews
 from tasks.cases import Case
@@ -87,6 +88,8 @@ def record_before(case: Case) -> Recorded:
         manifests = tuple(files.manifest(api, f) for f in case.application.files) if case.is_drill else ()
         volumes = _volumes(api, snapshots)
         skews.note(case, api)
+    if case.kind is RunKind.DRILL:
+        _name_holders(case, snapshots)
     state = State(
         application=case.application.name,
         taken_at=snapshots[0].taken_at,
@@ -116,6 +119,20 @@ def _must_be_there(snapshots: Iterable[Snapshot]) -> None:
         if one.uid is None:
             raise Refused(
                 f"namespace {one.namespace} does not exist", "a drill needs it in good order; is this an incident?"
+            )
+
+
+def _name_holders(case: Case, snapshots: Iterable[Snapshot]) -> None:
+    """Before anybody approves: a namespace that cannot go is an outage without a drill."""
+    for one in snapshots:
+        held = [f"{o.label} ({', '.join(marks)})" for o in one.objects if (marks := kube.finalizers(o.body))]
+        if held:
+            case.finding(
+                "finalizers",
+                one.namespace,
+                Severity.YELLOW,
+                f"namespace {one.namespace} is gone only when others have removed their finalizers: {', '.join(held)}",
+                "do their controllers run, and not in this namespace? without them it stays Terminating",
             )
 
 

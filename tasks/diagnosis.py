@@ -34,8 +34,6 @@ from tasks.steps import step
 from tasks.waits import NotYet
 
 SHOWN = 20
-BY_ITSELF = ("kubernetes.io/pvc-protection", "kubernetes.io/pv-protection", "foregroundDeletion", "orphan")
-"""Kubernetes removes these finalizers when their time has come."""
 CLAIM = "PersistentVolumeClaim"
 
 
@@ -208,7 +206,7 @@ def _held(snapshot: Snapshot) -> Iterator[Held]:
     """What is being deleted and waits for a finalizer that Kubernetes itself will not remove."""
     for thing in snapshot.objects:
         meta = kube.table(thing.body.get("metadata"))
-        marks = tuple(str(m) for m in kube.items(meta.get("finalizers")) if m not in BY_ITSELF)
+        marks = kube.finalizers(thing.body)
         if marks and meta.get("deletionTimestamp"):
             yield Held(
                 api_version=thing.api_version, kind=thing.kind, name=thing.name, uid=str(thing.uid), finalizers=marks

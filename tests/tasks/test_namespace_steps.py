@@ -14,7 +14,7 @@ import pytest
 from runbooks.errors import NotRecovered, Refused, Unavailable
 from runbooks.journal import Journal
 from runbooks.records import Impact, Mode
-from tasks import cluster_state, disasters, gate, protection, rights, velero
+from tasks import cluster_state, disasters, gate, namespaces, protection, rights, velero
 from tasks.cases import Attempt, Case, Request
 from tests.fakes import fake_world, seed, site
 from tests.fakes.fake_world import World
@@ -412,3 +412,16 @@ def test_object_store_is_slow_to_answer(place: Place) -> None:
     cluster_state.record_before(case)
     with pytest.raises(Unavailable, match="BackupContents of orders-first: the object store answered 503"):
         velero.choose_backup(case)
+
+
+def test_finalizer_of_somebody_else(place: Place) -> None:
+    """Told before anybody approves; a namespace that cannot go is no success, and what holds it is named."""
+    place.world.patch(f"{PRODUCTION}/configmaps/orders", {"metadata": {"finalizers": ["shop.example/guard"]}})
+    case = place.case()
+    cluster_state.record_before(case)
+    told = [str(e.data["problem"]) for e in case.journal.of("finding")]
+    assert any("ConfigMap/orders (shop.example/guard)" in one for one in told), told
+    uid = place.uid()
+    place.world.api("DELETE", PRODUCTION)
+    with case.connect() as api, pytest.raises(NotRecovered, match=r"shop\.example/guard"):
+        namespaces.wait_until_gone(api, "production", str(uid), within=SOON)
