@@ -188,3 +188,17 @@ def test_evidence_that_could_not_be_sent(world: World, tmp_path: Path) -> None:
     assert not (store / "runs" / "running" / evidence.HELD).exists()
     assert (store / "runs" / "other" / "journal.jsonl").read_bytes().endswith(b"{}\n")
     assert evidence.send_left_over(place.site.site) == ["running"]
+
+
+def test_left_by_a_run_that_has_ended(world: World, tmp_path: Path) -> None:
+    """API server and store were away when it ended: its lock is taken, without asking anybody."""
+    place = place_of(world, tmp_path, "left")
+    before = place.case("over")
+    with place.elsewhere(before, lives=False, clock=timedelta(minutes=-5)):
+        with pytest.raises(Refused, match="run over holds left"):
+            locks.acquire(place.case("too-early"))
+        before.journal.append("ended", ended="finished", service="back", reason=None)
+        after = place.case("next")
+        locks.acquire(after)
+    assert any("run over has ended" in str(e.data["text"]) for e in after.journal.of("event"))
+    locks.release(after)
