@@ -9,7 +9,7 @@ from runbooks.errors import NotRecovered, Refused, Unavailable
 from runbooks.hosts import BackupKind
 from runbooks.model import Instant
 from runbooks.site import Site
-from tasks import daily, database_backups, database_server, database_verification, history, pgbackrest
+from tasks import daily, database_backups, database_roles, database_server, database_verification, history, pgbackrest
 from tasks.daily import Result
 from tasks.database_backups import BackupSet
 from tasks.database_server import Postgres
@@ -39,13 +39,13 @@ def verify(site: Site, database: str, *, run: str) -> str:
     """
 
     def act() -> Result:
-        return database_verification.verify(site, database_server.backed_up(site, database))
+        return database_verification.verify(site, database_roles.as_led(site, database))
 
     return daily.done(site, "verification", f"rows:{database}", act, run=run)
 
 
 def _back_up(site: Site, name: str, kind: BackupKind, run: str, due: Instant) -> Result:
-    database = database_server.backed_up(site, name)
+    database = database_roles.as_led(site, name)
     assert database.server is not None
     with database_server.connected(site, database, database.server) as postgres:
         _ensure_stanza(site, postgres)

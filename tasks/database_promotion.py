@@ -120,7 +120,7 @@ def lead(case: Case) -> None:
         case.finding(
             "primary in the site file", database.name, Severity.YELLOW,
             f"{server.host} is the primary of {database.name} now, the site file names {named.host}",
-            "swap databases.server and databases.standbys there: scheduled backups go by it; a run like this one looks",
+            "swap databases.server and databases.standbys there; until then each run looks which one leads",
         )  # fmt: skip
     if server.lead is not None:
         case.write(f"lead clients to {server.host}: {server.lead[0]}", host=server.host)

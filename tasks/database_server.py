@@ -123,7 +123,7 @@ def database_of(case: Case) -> Database:
             f"{case.application.name} has {len(names)} databases: {', '.join(names) or 'none'}",
             "name exactly one under applications.rows: one run recovers one database",
         )
-    found = _led_by(backed_up(case.site, names[0]), _leader(case))
+    found = led_by(backed_up(case.site, names[0]), _leader(case))
     return found.model_copy(update={"standbys": ()}) if case.kind is RunKind.SANDBOX else found
 
 
@@ -152,7 +152,7 @@ def _leader(case: Case) -> str | None:
     return None if seen is None else str(seen["evidence"]["primary"])
 
 
-def _led_by(database: Database, host: str | None) -> Database:
+def led_by(database: Database, host: str | None) -> Database:
     """With that server as its primary, and all the others as standbys."""
     assert database.server is not None
     servers = (database.server, *database.standbys)

@@ -10,8 +10,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from runbooks import site as sites
+from runbooks.hosts import BackupKind as Kind
 from runbooks.model import now, rfc3339
 from runbooks.report_schema import Report
+from tasks import database_daily
 from tests.database.the_database import SCENARIO, TheDatabase
 from tests.lab.the_lab import DR, ROOT
 
@@ -155,13 +158,18 @@ def test_crashed(database: TheDatabase, damage: str, way: str, run_id: str) -> N
 
 def test_promoted_and_back(database: TheDatabase, run_id: str) -> None:
     """The standby takes over with every record that the old primary had; clients find it by the name; the old one
-    follows it, and is promoted in its turn: which one leads is seen, not read in the site file."""
+    follows it, and is promoted in its turn. Which one leads is seen, not read in the site file: by backups, too."""
     before = database.sql(REST)
     there = database.drill(f"{run_id}-1", "--with", "damage=pages", "--with", "way=promote")
     assert there.returncode == 0, there.stdout[-3000:]
     assert (database.sql("select pg_is_in_recovery()"), database.sql("select pg_is_in_recovery()", region="b")) == (
         "t", "f")  # fmt: skip
     assert database.sql(REST, region="b") == before
+    told = database_daily.back_up(sites.load("lab"), "orders", Kind.FULL, run=run_id, due=now())
+    label = told.split("backup ")[1].split(",")[0]
+    held = database.on_host('pgbackrest --config="$1" --stanza=lab info', str(database.folder("b") / "pgbackrest.conf"))
+    assert label in held
+    assert label not in database.sets()
     back = database.drill(f"{run_id}-2", "--with", "damage=data-directory", "--with", "way=promote")
     assert back.returncode == 0, back.stdout[-3000:]
     for number in (1, 2):
