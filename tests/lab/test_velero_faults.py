@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.lab.the_lab import TheLab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 REFUSED = 3
+VOLUMES = 2
 FILLER = (b"pod-volume", b"restore")
 SERVER = (b"/velero", b"server", b"--uploader-type=kopia")
 NOWHERE = '[{"op":"add","path":"/spec/template/spec/nodeSelector","value":{"dr-runbooks/lab":"nowhere"}}]'
@@ -33,23 +34,32 @@ def until(look: Callable[[], Any], what: str, seconds: float = 90, pause: float 
     return found
 
 
-def processes(lab: TheLab, words: tuple[bytes, ...]) -> list[int]:
-    """In the lab's region, by how they were started."""
-    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is(lab, pid, words)]
+def processes(lab: TheLab, words: tuple[bytes, ...], known: set[int] | None = None) -> list[int]:
+    """In the lab's region, by how they were started. Those that are *known* not to be one are not asked again."""
+    found, known = [], set() if known is None else known
+    for pid in {int(name) for name in os.listdir("/proc") if name.isdigit()} - known:
+        line = command(pid)
+        if all(word in line for word in words) and int(lab.env["REGION_PID_A"]) in ancestors(pid):
+            found.append(pid)
+        elif line[0] and b"runc" not in line[0]:  # else it may become one
+            known.add(pid)
+    return found
 
 
-def _is(lab: TheLab, pid: int, words: tuple[bytes, ...]) -> bool:
+def command(pid: int) -> list[bytes]:
     try:
-        line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        return all(word in line for word in words) and int(lab.env["REGION_PID_A"]) in ancestors(pid)
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
-        return False  # it has ended meanwhile
+        return [b""]  # it has ended meanwhile
 
 
 def ancestors(pid: int) -> Iterator[int]:
     while pid > 1:
         yield pid
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return
 
 
 def phases(lab: TheLab, restore: str) -> set[str]:
@@ -73,15 +83,30 @@ def says(lab: TheLab, run_id: str, text: str) -> bool:
     return any(text in str(e.data.get("text")) for e in entries(lab, run_id))
 
 
-def kill_velero_while_a_volume_is_about_to_be_filled(lab: TheLab, restore: str) -> None:
-    """The process that fills the first volume is held back where it has not heard of its work yet; meanwhile the server
-    dies, comes back, and cancels that work."""
-    filler = until(lambda: processes(lab, FILLER), "a volume being filled", pause=0.005)[0]
-    os.kill(filler, signal.SIGSTOP)
+def hold_fillers(lab: TheLab) -> list[int]:
+    """The processes that fill the volumes, stopped within milliseconds of their start: they have heard of nothing."""
+    known: set[int] = set()
+    held: set[int] = set()
+
+    def look() -> bool:
+        for pid in set(processes(lab, FILLER, known)) - held:
+            os.kill(pid, signal.SIGSTOP)
+            held.add(pid)
+        return len(held) == VOLUMES
+
+    until(look, "the volumes about to be filled", pause=0.002)
+    return sorted(held)
+
+
+def kill_velero_while_volumes_are_about_to_be_filled(lab: TheLab, restore: str) -> None:
+    """The processes that fill them are held back; meanwhile the server dies, comes back, and cancels their work."""
+    held = hold_fillers(lab)
     until(lambda: "InProgress" in phases(lab, restore), "a volume in progress")
     os.kill(processes(lab, SERVER)[0], signal.SIGKILL)
     until(lambda: "Canceling" in phases(lab, restore), "a cancelled volume")
-    os.kill(filler, signal.SIGCONT)
+    for pid in held:
+        with suppress(ProcessLookupError):  # that of a volume that waited for its place is gone by now
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_node_agent_away_and_velero_killed(lab: TheLab, run_id: str) -> None:
@@ -98,7 +123,7 @@ def test_node_agent_away_and_velero_killed(lab: TheLab, run_id: str) -> None:
             until(lambda: says(lab, run_id, "so no volume can be filled; waited for"), "what it waits for")
         wait_until_asked(lab, run_id)
         approve(lab, run_id)
-        kill_velero_while_a_volume_is_about_to_be_filled(lab, f"restore-{run_id}")
+        kill_velero_while_volumes_are_about_to_be_filled(lab, f"restore-{run_id}")
         output, _ = process.communicate(timeout=400)
     assert process.returncode == 0, output[-4000:]
     report = is_back(lab, run_id)
