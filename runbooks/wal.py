@@ -25,8 +25,13 @@ def timeline(name: str, text: str) -> Timeline | None:
     if not lines:
         return None
     parent, lsn, *_ = lines[-1]
+    return Timeline(number=int(name[:8], 16), parent=int(parent), switched_at=position(lsn))
+
+
+def position(lsn: str) -> int:
+    """Of 0/5000000 and its like: comparable."""
     high, low = lsn.split("/")
-    return Timeline(number=int(name[:8], 16), parent=int(parent), switched_at=(int(high, 16) << 32) + int(low, 16))
+    return (int(high, 16) << 32) + int(low, 16)
 
 
 def gaps(

@@ -5,12 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 from runbooks.errors import NotRecovered
+from tasks import database_backups, pgbackrest
 from tasks.database_server import Postgres
 from tasks.waits import NotYet, wait_until
 
 WITHIN = timedelta(seconds=60)
 SWITCH = "select pg_walfile_name(pg_switch_wal())"
-ARCHIVED = "select coalesce(last_archived_wal, '') from pg_stat_archiver"
+ARCHIVER = """select current_setting('archive_mode'), coalesce(last_archived_wal, ''), failed_count
+    from pg_stat_archiver"""
+TRIES = 2
+"""PostgreSQL makes three, a second apart, and then none for a minute; the first may have been made already."""
+
+
+HINT = "see archive_command, PostgreSQL's log and pg_stat_archiver"
 
 
 def switch(postgres: Postgres) -> str:
@@ -19,12 +26,31 @@ def switch(postgres: Postgres) -> str:
 
 
 def wait_for(postgres: Postgres, segment: str) -> str:
-    """The newest archived segment, once *segment* is archived, too. Raises: NotRecovered: not within a minute."""
+    """The newest archived segment, once *segment* is archived, too, and is seen in the repository.
+
+    Raises:
+        NotRecovered: not within a minute; it fails, or is switched off; the server says so, and it is not there.
+    """
+    [[mode, _, before]] = postgres.sql(ARCHIVER)
+    if mode == "off":
+        raise NotRecovered("archive_mode is off", HINT)
 
     def look() -> str | NotYet:
-        last = postgres.value(ARCHIVED)
-        return last if last[8:24] >= segment[8:24] and last[:8] >= segment[:8] else NotYet(last or "nothing")
+        [[_, last, failed]] = postgres.sql(ARCHIVER)
+        if last[8:24] >= segment[8:24] and last[:8] >= segment[:8]:
+            return last
+        if int(failed) >= int(before) + TRIES:
+            raise NotRecovered(f"archive_command has failed {TRIES} times since WAL {segment} was ended", HINT)
+        return NotYet(last or "nothing")
 
-    return wait_until(
-        look, within=WITHIN, what=f"WAL {segment} archived", otherwise=NotRecovered, hint="see pg_stat_archiver"
-    )
+    last = wait_until(look, within=WITHIN, what=f"WAL {segment} archived", otherwise=NotRecovered, hint=HINT)
+    _must_hold(postgres, segment)
+    return last
+
+
+def _must_hold(postgres: Postgres, segment: str) -> None:
+    """The server believes its archive_command, which may do nothing, or go to another repository."""
+    folder = f"archive/{postgres.stanza}/{database_backups.read(postgres).archive}/{segment[:16]}"
+    held = pgbackrest.run(postgres, pgbackrest.SOON, f"--filter=^{segment}-", "repo-ls", folder).text
+    if segment not in held:
+        raise NotRecovered(f"the server says that WAL {segment} is archived; the repository has none in {folder}", HINT)

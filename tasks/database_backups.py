@@ -26,7 +26,7 @@ class BackupSet(Model):
     size_bytes: int
     wal_start: str
     wal_stop: str
-    stop_lsn: str = "0/0"
+    stop_lsn: str
     has_errors: bool
     """It, or a set that it builds on, was taken over corrupt pages: pgBackRest exits 0 all the same, and says nothing
     of the next incremental one."""

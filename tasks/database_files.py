@@ -18,13 +18,13 @@ def arguments_of(plan: Plan, *, then: Literal["promote", "pause"] = "promote") -
     found = [f"--set={plan.backup.label}", "--log-level-console=detail"]
     if plan.way is Way.DELTA:
         found.append("--delta")
+    if plan.timeline is not None:
+        found.append(f"--target-timeline={plan.timeline}")
     if plan.target.kind is None:
         return [*found, "--type=default"]
     found += [f"--type={plan.target.kind}", f"--target={plan.target.value}", f"--target-action={then}"]
     if plan.target.kind != "name":
         found.append("--target-exclusive")
-    if plan.timeline is not None:
-        found.append(f"--target-timeline={plan.timeline}")
     return found
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from runbooks.database_ways import Damage, Option, Options, Target, Way
 from runbooks.errors import Refused
 from runbooks.model import Model, now, rfc3339, spell
+from runbooks.records import Severity
 from tasks import (
     approvals,
     database_backups,
@@ -17,6 +18,7 @@ from tasks import (
     database_symptoms,
     database_targets,
     database_timelines,
+    database_wal,
     probes,
 )
 from tasks.cases import Case
@@ -24,6 +26,7 @@ from tasks.database_backups import BackupSet
 from tasks.database_candidates import Candidate
 from tasks.database_server import Postgres
 from tasks.database_symptoms import Found
+from tasks.database_timelines import Past
 from tasks.steps import step
 
 BYTES_A_SECOND = 60_000_000
@@ -96,8 +99,12 @@ def choose(case: Case) -> Plan:
     given, found = options(case), database_symptoms.of(case)
     with database_server.primary(case) as postgres:
         target = _target(case, postgres, given, found)
-        repository = database_timelines.leading(postgres, database_backups.read(postgres), found.timeline)
+        repository = database_backups.read(postgres)
+        past = database_timelines.past(postgres, repository, found.timeline)
+        _tell_of_others(case, past, database_timelines.newest(postgres, repository))
+        repository = database_timelines.within(repository, past, before=target.value if target.kind == "lsn" else None)
         chosen = database_backups.choose(repository, before=target.at, named=case.request.backup)
+        database_wal.must_have_no_gap(postgres, repository, chosen, past)
         if given.table is not None and found.answers:
             database_rows.must_be_mergeable(postgres, given.table)
             for told in database_rows.warnings(postgres, given.table):
@@ -109,7 +116,7 @@ def choose(case: Case) -> Plan:
         _must_be_one_transaction(target)
     plan = Plan(
         way=way, backup=chosen, target=target if way in (Way.POINT_IN_TIME, Way.TABLE) else Target(),
-        timeline=found.timeline, table=given.table, salvages=way in (Way.FULL, Way.DELTA),
+        timeline=past.timeline, table=given.table, salvages=way in (Way.FULL, Way.DELTA),
         standby=_healthy(found)[0].host if way is Way.PROMOTE else None,
         may_lose_seconds=0 if found.has_wal or target.kind else case.objectives.rpo.total_seconds(),
     )  # fmt: skip
@@ -117,6 +124,7 @@ def choose(case: Case) -> Plan:
     if not case.is_drill and since is not None:
         case.clock("fault", since)
     _note(case, plan, ways, found)
+    case.save("backup", plan.backup)
     return plan
 
 
@@ -125,6 +133,16 @@ def _target(case: Case, postgres: Postgres, given: Options, found: Found) -> Tar
     if given.way is Way.TABLE and given.target_time is not None and found.answers:
         return database_culprits.find(postgres, str(given.table), given.target_time)
     return database_targets.find(case, postgres, given, found, _wrong_transaction(case))
+
+
+def _tell_of_others(case: Case, past: Past, newest: int) -> None:
+    """The plan names its timeline, so theirs is not followed; somebody should know all the same."""
+    if newest > past.timeline:
+        case.finding(
+            "another timeline in the archive", case.application.name, Severity.YELLOW,
+            f"the archive holds timeline {newest}, the database is on {past.timeline}",
+            "another server archives into this stanza, or a recovery was given up: see archive_command of its copies",
+        )  # fmt: skip
 
 
 def _wrong_transaction(case: Case) -> int | None:

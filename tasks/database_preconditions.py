@@ -6,7 +6,7 @@ from runbooks.database_ways import Way
 from runbooks.errors import Refused
 from runbooks.model import now, rfc3339
 from runbooks.records import RunKind
-from tasks import database_backups, database_server, database_state, open_incidents, preconditions
+from tasks import database_backups, database_server, database_state, open_incidents, pgbackrest, preconditions
 from tasks.cases import Case
 from tasks.database_plan import options
 from tasks.steps import step
@@ -29,10 +29,22 @@ def check(case: Case) -> None:
         repository = database_backups.read(postgres)
         database_backups.choose(repository, before=None, named=case.request.backup)
         case.note("tools", postgresql=_version(postgres, "postgres"), pgbackrest=postgres.pgbackrest("version").text)
-        if case.is_drill and not postgres.answers():
-            raise Refused("PostgreSQL does not answer", "a drill begins in good order; is this an incident?")
+        if case.is_drill:
+            _must_be_in_good_order(postgres)
     if case.is_drill:
         preconditions.must_be_green(case)
+
+
+def _must_be_in_good_order(postgres: database_server.Postgres) -> None:
+    """It answers, and its WAL comes into the archive: what does not is lost by the drill.
+
+    Raises:
+        Refused: it does not answer; pgBackRest was told to stop.
+        Unavailable, NotRecovered: archiving does not work.
+    """
+    if not postgres.answers():
+        raise Refused("PostgreSQL does not answer", "a drill begins in good order; is this an incident?")
+    pgbackrest.run(postgres, "check")
 
 
 def _parameters_fit(case: Case) -> None:

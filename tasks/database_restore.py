@@ -16,6 +16,7 @@ from tasks import (
     database_promotion,
     database_salvage,
     database_server,
+    database_state,
     database_symptoms,
     database_tables,
 )
@@ -24,6 +25,7 @@ from tasks.database_files import arguments_of, follow
 from tasks.database_plan import Plan
 from tasks.database_progress import Replay
 from tasks.database_server import Postgres
+from tasks.database_stop_point import must_have_come_from, must_have_stopped_there
 from tasks.database_tables import Returned
 from tasks.steps import step
 from tasks.waits import NotYet, wait_until
@@ -49,10 +51,8 @@ xargs -0 -r cp -p --parents -t "$aside" <"$aside/.changed"
 """
 """What a delta restore is going to change: the files that are newer than the backup, and those that are damaged."""
 LAST_WORDS = "tail -n 100 \"$1\" 2>/dev/null | grep -E '(FATAL|PANIC|DETAIL):' | tail -n 2 || true"
-HISTORY = 'cat "$1/pg_wal/$(printf %08X "$2").history"'
-IN_RECOVERY = (
-    "select pg_is_in_recovery(), coalesce(pg_last_wal_replay_lsn()::text, ''), now() - pg_postmaster_start_time()"
-)
+IN_RECOVERY = """select pg_is_in_recovery(), coalesce(pg_last_wal_replay_lsn()::text, ''),
+    case when pg_is_in_recovery() then pg_get_wal_replay_pause_state() end"""
 FINISHED = """select timeline_id, pg_current_wal_lsn(),
     coalesce((pg_last_xact_replay_timestamp() at time zone 'UTC')::text, '') from pg_control_checkpoint()"""
 
@@ -118,6 +118,22 @@ def ensure_stopped(case: Case, postgres: Postgres) -> None:
     )
 
 
+def _must_be_at_rest(postgres: Postgres) -> None:
+    """Nobody started a server there since it was stopped, and the files are of this database, or of none.
+
+    pgBackRest itself looks at postmaster.pid alone, and only without `--delta`.
+
+    Raises:
+        NotRecovered: a server works there. Refused: they are another database's.
+    """
+    if found := postgres.processes():
+        raise NotRecovered(
+            f"somebody has started PostgreSQL in {postgres.data} on {postgres.server.host} again: {', '.join(found)}",
+            "what starts it, a service manager or a person? Stop that, then go on with this run; nothing was moved",
+        )
+    database_state.must_be_pinned(postgres)
+
+
 def _is_dead(postgres: Postgres) -> bool:
     end = time.monotonic() + 10
     while postgres.processes():
@@ -142,6 +158,7 @@ def set_aside(case: Case) -> Aside:
     if plan.way is Way.TABLE:
         return Aside(directory=None, wal=None)
     with database_server.primary(case) as postgres:
+        _must_be_at_rest(postgres)
         where = aside(case, postgres)
         if plan.way is Way.PROMOTE:  # so that nothing starts it again beside the new primary
             database_promotion.must_have_all(case, postgres, plan.standby)
@@ -185,6 +202,7 @@ def restore(case: Case) -> Restored:
         if plan.way is Way.TABLE:
             returned = database_tables.bring_back(case, postgres, plan)
             return Restored(seconds=returned.seconds, bytes=plan.backup.size_bytes, returned=returned)
+        _must_be_at_rest(postgres)
         began = time.monotonic()
         if plan.way is not Way.DELTA:
             _clear_half(case, postgres)
@@ -224,7 +242,7 @@ def recover(case: Case) -> Recovered:
             if started.exit_code != 0 and not postgres.processes():
                 raise _died(postgres, started.said)
         timeline, lsn, commit = _finished(case, postgres, _replay(case, postgres, plan))
-        reason = _reason(postgres, int(timeline))
+        reason = must_have_come_from(plan, postgres, int(timeline))
         must_have_stopped_there(plan, reason)
         _forget_target(postgres)
         found = Recovered(
@@ -260,9 +278,14 @@ def _finished(case: Case, postgres: Postgres, replay: Replay) -> list[str]:
         if not postgres.processes():
             raise _died(postgres, "the postmaster is gone")
         try:
-            [[recovering, lsn, _]] = postgres.sql(IN_RECOVERY)
+            [[recovering, lsn, paused]] = postgres.sql(IN_RECOVERY)
         except Unavailable as error:
             return NotYet(f"{error.problem}, replaying {at}")
+        if paused == "paused":
+            raise NotRecovered(
+                f"recovery on {postgres.server.host} waits at {lsn} instead of ending",
+                "see recovery_target_action there; pg_wal_replay_resume() ends it, once you know that it is the place",
+            )
         if recovering == "t":
             return NotYet(f"in recovery, replayed up to {lsn}")
         postgres.value("checkpoint; select 1")  # so that pg_control names the new timeline
@@ -272,39 +295,6 @@ def _finished(case: Case, postgres: Postgres, replay: Replay) -> list[str]:
         look, within=case.within("restore"), what=f"end of recovery on {postgres.server.host}",
         otherwise=NotRecovered, hint="see its log; does restore_command find the WAL?",
     )  # fmt: skip
-
-
-def _reason(postgres: Postgres, timeline: int) -> str:
-    """The last line of the new timeline's history: PostgreSQL writes there why it left the old one."""
-    text = postgres.sh(HISTORY, postgres.data, str(timeline)).strip()
-    return text.splitlines()[-1].split("\t", 2)[2]
-
-
-def must_have_stopped_there(plan: Plan, reason: str) -> None:
-    """Raises: NotRecovered: it stopped past the target, or before it."""
-    kind, value = plan.target.kind, plan.target.value
-    wanted = {
-        None: "no recovery target specified",
-        "xid": f"before transaction {value}",
-        "time": f"before {str(value)[:19]}",
-        "lsn": f"before LSN {value}",
-        "name": f'at restore point "{value}"',
-    }[kind]
-    fits = _is_behind(plan, reason) if kind == "time" else reason == wanted
-    if not fits:
-        raise NotRecovered(
-            f"recovery stopped {reason!r}, the plan says {wanted!r}",
-            "clients are still kept out; the old directory lies beside",
-        )
-
-
-def _is_behind(plan: Plan, reason: str) -> bool:
-    """For a time the history names the first commit that was left out: it is at the target or behind it."""
-    try:
-        left_out = datetime.fromisoformat(reason.removeprefix("before "))
-    except ValueError:
-        return False
-    return reason.startswith("before ") and plan.target.at is not None and left_out >= plan.target.at
 
 
 def _forget_target(postgres: Postgres) -> None:

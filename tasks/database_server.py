@@ -37,7 +37,7 @@ for p in /proc/[0-9]*; do
     fi
     main=$p; parent=/proc/$(sed 's/.*) //' "$p/stat" 2>/dev/null | cut -d' ' -f2)
     if [ "$(cat "$parent/comm" 2>/dev/null)" = postgres ]; then main=$parent; fi
-    told="$(tr '\\0' ' ' <"$main/cmdline" 2>/dev/null) "
+    told="$(tr '\\0' ' ' 2>/dev/null <"$main/cmdline") " || continue
     case $told in *" $1 "*) echo "${p#/proc/}" ;; *" -D "*) ;; "postgres: "*) echo "${p#/proc/}" ;; esac
 done; true
 """

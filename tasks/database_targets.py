@@ -13,6 +13,9 @@ from tasks.database_symptoms import Found
 
 COMMITTED = "select pg_xact_commit_timestamp('{xid}'::xid)::timestamptz(6) at time zone 'UTC'"
 KNOWN = "select count(*) from pg_settings where name = 'track_commit_timestamp' and setting = 'on'"
+BEHIND = "select :'lsn'::pg_lsn > pg_current_wal_lsn()"
+HALF = 1 << 31
+"""Transaction numbers come round: what is further ahead than that is in the past."""
 FIRST_SINCE = """
 with newest as (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as top)
 select x % 4294967296, ts at time zone 'UTC' from (
@@ -44,12 +47,20 @@ def find(case: Case, postgres: Postgres, given: Options, found: Found, wrong: in
     """
     xid = given.target_xid or wrong
     if given.restore_point is not None:
+        if case.request.fault_at is None:
+            raise Refused(
+                f"when restore point {given.restore_point} was made is not known",
+                "give --fault-at, a time shortly before it, as well: a backup that is newer cannot lead there",
+            )
         return Target(kind="name", value=given.restore_point, at=case.request.fault_at)
     if given.target_lsn is not None:
+        _must_be_written(postgres, given.target_lsn, found)
         return Target(kind="lsn", value=given.target_lsn, at=case.request.fault_at)
     if given.target_time is not None:
         return _first_since(postgres, given.target_time, found)
     if xid is not None:
+        if found.answers:
+            _must_have_begun(postgres, xid)
         known = committed_at(postgres, xid) if found.answers else None
         at = known or case.clock_of("fault") or case.request.fault_at
         if at is None:
@@ -58,6 +69,23 @@ def find(case: Case, postgres: Postgres, given: Options, found: Found, wrong: in
             )
         return Target(kind="xid", value=str(xid), at=at, committed_at=known)
     return Target()
+
+
+def _must_be_written(postgres: Postgres, lsn: str, found: Found) -> None:
+    """PostgreSQL ends itself when it comes to the end of the WAL before the target; then the database is down."""
+    if found.answers and postgres.sql(BEHIND, lsn=lsn) == [["t"]]:
+        raise Refused(
+            f"target_lsn {lsn} is behind the end of the WAL, {postgres.value('select pg_current_wal_lsn()')}",
+            "to keep all there is, leave the target out",
+        )
+
+
+def _must_have_begun(postgres: Postgres, xid: int) -> None:
+    newest = int(postgres.value("select pg_snapshot_xmax(pg_current_snapshot())::text::bigint % 4294967296"))
+    if 0 < xid - newest < HALF or xid == newest:
+        raise Refused(
+            f"no transaction {xid} has begun yet, the next one is {newest}", "is it the number of another database?"
+        )
 
 
 def _first_since(postgres: Postgres, since: Instant, found: Found) -> Target:

@@ -1,55 +1,89 @@
-"""The timelines of a database: a set that was taken on one which it has left since leads to somewhere else.
+"""The past of a timeline: which others it came from, where it left them and why, and which backup sets lie in it.
 
-After a recovery to a point in time the newest set may belong to what was given up: PostgreSQL refuses to start from it
-("not a child of this server's history"), or comes out where nobody wants to be.
+After a recovery to a point in time the repository still holds sets and WAL of the future that was given up. A restore
+of such a set ends with "requested timeline is not a child of this server's history", when the database is down already.
 """
 
 from __future__ import annotations
 
+import re
+
+from runbooks import wal
+from runbooks.errors import Refused
+from runbooks.model import Model
 from tasks import pgbackrest
 from tasks.database_backups import BackupSet, Repository
 from tasks.database_server import Postgres
 
-HISTORY = 'cat "$1/pg_wal/$2.history" 2>/dev/null || true'
+FIRST = 1
+OWN = 'cat "$1/pg_wal/$(printf %08X "$2").history" 2>/dev/null || true'
+NAME = re.compile(r'"([0-9A-F]{8})\.history"')
 
 
-def leading(postgres: Postgres, repository: Repository, timeline: int | None) -> Repository:
-    """The repository, with only those of its sets that lead to *timeline*; None: to the newest that is archived."""
-    newest = timeline or _newest(repository)
-    if newest is None:
-        return repository
-    left = _left(_history(postgres, repository, newest))
-    sets = tuple(one for one in repository.sets if leads(one, newest, left))
+class Fork(Model):
+    """Where a timeline was left, and why, in PostgreSQL's own words."""
+
+    timeline: int
+    position: int
+    reason: str
+
+
+class Past(Model):
+    """The forks that led to *timeline*, the oldest first; none for the first timeline."""
+
+    timeline: int
+    forks: tuple[Fork, ...]
+
+    def holds(self, one: BackupSet) -> bool:
+        """Did that set end on this timeline, or on an older one before it was left?"""
+        on, stop = int(one.wal_stop[:8], 16), wal.position(one.stop_lsn)
+        return on == self.timeline or any(f.timeline == on and stop <= f.position for f in self.forks)
+
+
+def read(timeline: int, history: str) -> Past:
+    """From the text of a history file."""
+    lines = [line.split("\t", 2) for line in history.splitlines() if line.strip() and not line.startswith("#")]
+    forks = tuple(Fork(timeline=int(on), position=wal.position(at), reason=why) for on, at, why in lines)
+    return Past(timeline=timeline, forks=forks)
+
+
+def own(postgres: Postgres, timeline: int) -> Past:
+    """Of a server that runs. Raises: Refused: it has no history of that timeline."""
+    text = postgres.sh(OWN, postgres.data, str(timeline))
+    if not text and timeline != FIRST:
+        raise Refused(f"{postgres.data}/pg_wal has no history of timeline {timeline}", "who removed it?")
+    return read(timeline, text)
+
+
+def past(postgres: Postgres, repository: Repository, timeline: int | None) -> Past:
+    """Of *timeline*; None: of the newest that the archive knows, which is the one that recovery follows by default.
+
+    Raises:
+        Refused: neither the server nor the archive has its history.
+        Unavailable: the repository does not answer.
+    """
+    known = timeline or newest(postgres, repository)
+    text = postgres.sh(OWN, postgres.data, str(known))
+    if not text and known != FIRST:
+        name = f"archive/{postgres.stanza}/{repository.archive}/{known:08X}.history"
+        text = pgbackrest.run(postgres, pgbackrest.SOON, "repo-get", name).text
+    return read(known, text)
+
+
+def newest(postgres: Postgres, repository: Repository) -> int:
+    """Of all that the archive has a history of."""
+    folder = f"archive/{postgres.stanza}/{repository.archive}"
+    listed = pgbackrest.run(postgres, pgbackrest.SOON, "--output=json", "repo-ls", folder).text
+    return max((int(name, 16) for name in NAME.findall(listed)), default=FIRST)
+
+
+def within(repository: Repository, seen: Past, *, before: str | None = None) -> Repository:
+    """With only those sets that the past of this timeline holds, and that ended before this position in the WAL."""
+    end = None if before is None else wal.position(before)
+    sets = tuple(s for s in repository.sets if seen.holds(s) and (end is None or wal.position(s.stop_lsn) <= end))
     return repository.model_copy(update={"sets": sets})
 
 
-def leads(one: BackupSet, timeline: int, left: dict[int, int]) -> bool:
-    """*left*: by timeline, the position at which the database left it."""
-    on = int(one.wal_stop[:8], 16)
-    return on == timeline or (on in left and position(one.stop_lsn) <= left[on])
-
-
-def position(lsn: str) -> int:
-    high, low = lsn.split("/")
-    return (int(high, 16) << 32) + int(low, 16)
-
-
-def _newest(repository: Repository) -> int | None:
-    return None if repository.newest_wal is None else int(repository.newest_wal[:8], 16)
-
-
-def _history(postgres: Postgres, repository: Repository, timeline: int) -> str:
-    """Of the server's own files, else of the archive; the first timeline has none."""
-    name = f"{timeline:08X}"
-    if timeline == 1:
-        return ""
-    own = postgres.sh(HISTORY, postgres.data, name)
-    if own.strip():
-        return own
-    path = f"archive/{postgres.stanza}/{repository.archive}/{name}.history"
-    return pgbackrest.run(postgres, pgbackrest.SOON, "repo-get", path).text
-
-
-def _left(history: str) -> dict[int, int]:
-    lines = [line.split("\t") for line in history.splitlines() if line.strip() and not line.startswith("#")]
-    return {int(number): position(lsn) for number, lsn, *_ in lines}
+def leading(postgres: Postgres, repository: Repository, timeline: int | None) -> Repository:
+    """With only those sets that lead to *timeline*; None: to the newest that the archive knows."""
+    return within(repository, past(postgres, repository, timeline))

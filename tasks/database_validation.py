@@ -5,14 +5,15 @@ from __future__ import annotations
 from runbooks import compare
 from runbooks.database_ways import Way
 from runbooks.errors import NotRecovered, RecoveryError
+from runbooks.model import now
 from runbooks.records import Check, CheckStatus, RowsState, State, StoreLoss
 from tasks import (
     database_archive,
     database_fence,
     database_plan,
-    database_restore,
     database_server,
     database_state,
+    database_stop_point,
     database_symptoms,
     probes,
     store_losses,
@@ -42,7 +43,7 @@ def checks(case: Case, postgres: Postgres) -> list[Check]:
     """Of a database that runs; usable at any time after recovery. Writes nothing but a switch of the WAL segment."""
     recorded = case.recorded("database_state.record_before")
     before = recorded["evidence"] if recorded else None
-    found: list[Check] = [*_stop_point(case), archiving(postgres), *_readable(case, postgres)]
+    found: list[Check] = [*_stop_point(case, postgres), archiving(postgres), *_readable(case, postgres)]
     if before is None:
         case.note("checks", checks=[], weakly_checked=["rows, sequences, constraints: nothing was recorded before"])
         return [*found, *_plain(database_state.read(postgres))]
@@ -53,13 +54,14 @@ def checks(case: Case, postgres: Postgres) -> list[Check]:
             *rows(case, postgres)]  # fmt: skip
 
 
-def _stop_point(case: Case) -> list[Check]:
+def _stop_point(case: Case, postgres: Postgres) -> list[Check]:
     plan, done = database_plan.of(case), case.recorded("database_restore.recover")
     if done is None:
         return [Check(name="stop point", expected="known", observed="unknown", status=CheckStatus.NOT_RUN)]
     if plan.way is Way.TABLE:
         return [_returned(plan, Restored.model_validate((case.recorded("database_restore.restore") or {})["evidence"]))]
-    return [stop_point(plan, Recovered.model_validate(done["evidence"]))]
+    recovered = Recovered.model_validate(done["evidence"])
+    return [stop_point(plan, recovered), database_stop_point.still_there(plan, postgres, recovered.timeline)]
 
 
 def _readable(case: Case, postgres: Postgres) -> list[Check]:
@@ -85,7 +87,7 @@ def _returned(plan: Plan, restored: Restored) -> Check:
 def stop_point(plan: Plan, recovered: Recovered) -> Check:
     """Where recovery stopped, in PostgreSQL's own words, and that it came from a set older than the target."""
     try:
-        database_restore.must_have_stopped_there(plan, recovered.reason)
+        database_stop_point.must_have_stopped_there(plan, recovered.reason)
         status = CheckStatus.PASSED
     except NotRecovered:
         status = CheckStatus.FAILED
@@ -137,11 +139,10 @@ def _all(name: str, before: tuple[str, ...], found: tuple[str, ...]) -> Check:
 
 def rows(case: Case, postgres: Postgres) -> list[Check]:
     """Those recorded before must be there, unchanged: count and digest up to the key recorded then."""
-    found = []
-    for before in case.load("before", State).rows:
-        after = database_state.after(case, postgres, before)
-        found += _rows(before, after)
-    return found
+    before = case.load("before", State).rows
+    after = [database_state.after(case, postgres, one) for one in before]
+    case.save("after", State(application=case.application.name, taken_at=now(), rows=tuple(after)))
+    return [check for pair in zip(before, after, strict=True) for check in _rows(*pair)]
 
 
 def _rows(before: RowsState, after: RowsState) -> list[Check]:

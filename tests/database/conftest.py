@@ -24,8 +24,7 @@ def database(database_lab: TheDatabase, monkeypatch: pytest.MonkeyPatch) -> Iter
     for name, value in database_lab.variables.items():
         monkeypatch.setenv(name, value)
     yield database_lab
-    if not database_lab.is_in_good_order():
-        database_lab.rewind()
+    database_lab.put_in_good_order()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ import pg8000.native
 
 from deployments.lab.region_address import LAST_LAB
 from runbooks.report_schema import Report
-from tests.lab.the_lab import DR, ROOT, TheLab, run
+from tests.lab.the_lab import DR, ROOT, TheLab
 
 FOLDER = ROOT / ".lab-database"
 SCENARIO = "database-corruption"
@@ -44,7 +44,6 @@ rm -rf "$data" "$data".*; mkdir -m 700 "$data"
 REWIND_STANDBY = """
 programs=$1 data=$2 other=$3 port=$4
 "$programs/pg_ctl" --pgdata="$data" --mode=immediate --wait stop >/dev/null 2>&1 || true
-cp -p "$data/postgresql.auto.conf" "$data/../standby.conf" 2>/dev/null || true
 rm -rf "$data" "$data".*
 "$programs/pg_basebackup" --pgdata="$data" --host="$other" --port="$port" --slot=standby --checkpoint=fast --no-sync
 cp -p "$data/../standby.conf" "$data/postgresql.auto.conf"; touch "$data/standby.signal"
@@ -112,11 +111,11 @@ class TheDatabase(TheLab):
         assert done.returncode == 0, f"{script}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         return done.stdout
 
-    def sql(self, statement: str, *, region: str = "a", database: str = "orders") -> str:
-        """Over the socket as superuser: no fence keeps it out."""
+    def sql(self, statement: str, *, region: str = "a", database: str = "orders", seconds: float = 30) -> str:
+        """Over the socket as PostgreSQL's own user: no fence keeps it out."""
         argv = [f"{self.programs}/psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder(region) / "run"),
                 "-p", self.port(region), "-U", "postgres", "-d", database, "-c", statement]  # fmt: skip
-        return run(argv, seconds=30).strip()
+        return self.on_host('"$@"', *argv, seconds=seconds).strip()
 
     def pgbackrest(self, *arguments: str, seconds: float = 120) -> str:
         return self.on_host('"$@"', *self._pgbackrest(), *arguments, seconds=seconds)
@@ -127,6 +126,11 @@ class TheDatabase(TheLab):
     def sets(self) -> list[str]:
         """The labels of the backup sets, oldest first."""
         return [one["label"] for one in json.loads(self.pgbackrest("info", "--output=json"))[0]["backup"]]
+
+    @property
+    def base(self) -> str:
+        """The set of when the lab came up, to which the database is rewound."""
+        return (self.root / "base").read_text()
 
     def start(self, region: str = "a") -> None:
         kept = self.folder(region)
@@ -175,22 +179,34 @@ class TheDatabase(TheLab):
             return False
         return seeded == (self.root / "seeded").read_text() and follows == timeline
 
+    def put_in_good_order(self) -> None:
+        """A standby that was cut off comes back within seconds; then there is nothing to rewind."""
+        with suppress(AssertionError):
+            self.until(self.is_in_good_order, "good order", seconds=4)
+            return
+        self.rewind()
+
     def rewind(self) -> None:
         """The database is as it was when the lab came up, on a timeline of its own; so is the standby.
 
         From the backup set of then, by the tools themselves: the repository stays as it is, and knows all that was."""
-        arguments = [f"--set={(self.root / 'base').read_text()}", "--type=immediate", "--target-action=promote"]
+        arguments = [f"--set={self.base}", "--type=immediate", "--target-action=promote"]
         self.on_host(REWIND_PRIMARY, self.programs, str(self.data), *self._pgbackrest(), *arguments)
         self.start()
-        self._until(lambda: self.sql("select pg_is_in_recovery()") == "f", "the rewound primary")
+        self.until_primary()
         self.sql("checkpoint; select pg_create_physical_replication_slot('standby', true) where not exists "
                  "(select from pg_replication_slots)")  # fmt: skip
         self.on_host(REWIND_STANDBY, self.programs, str(self.folder("b") / "data"),
                      str(self.folder() / "run"), self.port())  # fmt: skip
         self.start("b")
-        self._until(self.is_in_good_order, "good order")
+        self.until(self.is_in_good_order, "good order")
 
-    def _until(self, holds: object, what: str, seconds: float = 60) -> None:
+    def until_primary(self, seconds: float = 60) -> None:
+        """Recovery has ended, and pg_control names the new timeline."""
+        self.until(lambda: self.sql("select pg_is_in_recovery()") == "f", "end of recovery", seconds)
+        self.sql("checkpoint")
+
+    def until(self, holds: object, what: str, seconds: float = 60) -> None:
         assert callable(holds)
         until = time.monotonic() + seconds
         while True:
@@ -241,6 +257,7 @@ def _settle(lab: TheDatabase) -> None:
     site.write_text(site.read_text().replace(*SUSTAIN).replace("retention_full = 2", f"retention_full = {KEPT_FULL}"))
     text = config.read_text().replace("repo1-retention-full=2", f"repo1-retention-full={KEPT_FULL}")
     config.write_text(text)
+    lab.on_host('cp -p "$1/data/postgresql.auto.conf" "$1/standby.conf"', str(lab.folder("b")))
     lab.pgbackrest("--type=full", "backup")  # the lab's own is older than its rows
     (lab.root / "base").write_text(lab.sets()[-1])
     (lab.root / "seeded").write_text(lab.sql(SEEDED))

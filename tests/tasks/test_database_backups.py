@@ -14,7 +14,7 @@ MONDAY = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
 def taken(label: str, at: datetime, *, has_errors: bool = False) -> BackupSet:
     return BackupSet(label=label, kind="full", started_at=at - timedelta(minutes=5), stopped_at=at, size_bytes=1,
-                     wal_start="0", wal_stop="0", has_errors=has_errors, run=None)  # fmt: skip
+                     wal_start="0", wal_stop="0", stop_lsn="0/0", has_errors=has_errors, run=None)  # fmt: skip
 
 
 OLD, NEW = taken("old", MONDAY), taken("new", MONDAY + timedelta(days=1))

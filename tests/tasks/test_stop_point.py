@@ -9,7 +9,7 @@ import pytest
 from runbooks.database_ways import Target, Way, postgres_time
 from runbooks.errors import NotRecovered
 from tasks.database_plan import Plan
-from tasks.database_restore import must_have_stopped_there
+from tasks.database_stop_point import must_have_stopped_there
 from tests.tasks.test_database_backups import MONDAY, OLD
 
 AT = MONDAY + timedelta(hours=3, microseconds=512_000)

@@ -1,0 +1,63 @@
+"""Where recovery stopped, and on which timeline: PostgreSQL writes both into the history of the new one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from runbooks.errors import NotRecovered
+from runbooks.records import Check, CheckStatus
+from tasks import database_timelines
+from tasks.database_plan import Plan
+from tasks.database_server import Postgres
+
+TIMELINE = "select timeline_id from pg_control_checkpoint()"
+HINT = "clients are still kept out; the old directory lies beside"
+
+
+def must_have_stopped_there(plan: Plan, reason: str) -> None:
+    """Raises: NotRecovered: it stopped past the target, or before it."""
+    kind, value = plan.target.kind, plan.target.value
+    wanted = {
+        None: "no recovery target specified",
+        "xid": f"before transaction {value}",
+        "time": f"before {str(value)[:19]}",
+        "lsn": f"before LSN {value}",
+        "name": f'at restore point "{value}"',
+    }[kind]
+    fits = _is_behind(plan, reason) if kind == "time" else reason == wanted
+    if not fits:
+        raise NotRecovered(f"recovery stopped {reason!r}, the plan says {wanted!r}", HINT)
+
+
+def _is_behind(plan: Plan, reason: str) -> bool:
+    """For a time the history names the first commit that was left out: it is at the target or behind it."""
+    try:
+        left_out = datetime.fromisoformat(reason.removeprefix("before "))
+    except ValueError:
+        return False
+    return reason.startswith("before ") and plan.target.at is not None and left_out >= plan.target.at
+
+
+def must_have_come_from(plan: Plan, postgres: Postgres, timeline: int) -> str:
+    """Why it left the timeline that the plan follows, in PostgreSQL's own words.
+
+    Raises:
+        NotRecovered: it came from another one: all that was committed on the planned one is missing.
+    """
+    forks = database_timelines.own(postgres, timeline).forks
+    if not forks or plan.timeline not in (None, forks[-1].timeline):
+        came = f"timeline {forks[-1].timeline}" if forks else "no other"
+        raise NotRecovered(f"timeline {timeline} comes from {came}, the plan follows timeline {plan.timeline}", HINT)
+    return forks[-1].reason
+
+
+def still_there(plan: Plan, postgres: Postgres, timeline: int) -> Check:
+    """The database is the one that this run has recovered: nobody has restored another over it since."""
+    name, expected = "timeline", f"{timeline}, from {plan.timeline}"
+    now = int(postgres.value(TIMELINE))
+    try:
+        must_have_stopped_there(plan, must_have_come_from(plan, postgres, now))
+    except NotRecovered as error:
+        return Check(name=name, expected=expected, observed=error.problem, status=CheckStatus.FAILED)
+    status = CheckStatus.PASSED if now == timeline else CheckStatus.FAILED
+    return Check(name=name, expected=expected, observed=str(now), status=status)

@@ -1,0 +1,65 @@
+"""Is the WAL that a recovery needs in the archive? PostgreSQL takes a gap for the end, and promotes there."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from runbooks import wal
+from runbooks.errors import Refused
+from tasks import pgbackrest
+from tasks.database_backups import BackupSet, Repository
+from tasks.database_server import Postgres
+from tasks.database_timelines import Past
+from tasks.waits import NotYet, wait_until
+
+LISTING = timedelta(minutes=10)
+ON_THE_WAY = timedelta(seconds=5)
+"""With archive-async a segment may come before the one that is older."""
+SEGMENT = "select setting::bigint from pg_settings where name = 'wal_segment_size'"
+
+
+def must_have_no_gap(postgres: Postgres, repository: Repository, chosen: BackupSet, past: Past) -> None:
+    """From the start of *chosen* on, every segment is there up to the newest one of this timeline.
+
+    Raises:
+        Refused: one is missing: recovery would end before it, and say nothing. Nothing was changed.
+        Unavailable: the repository does not answer.
+    """
+    size = _segment_bytes(postgres)
+
+    def look() -> bool | NotYet:
+        missing = wal.gaps(_listed(postgres, repository, past), _timelines(past), chosen.wal_start, chosen.wal_stop,
+                           size=size)  # fmt: skip
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        return NotYet(f"{', '.join(missing[:3])}{more}") if missing else True
+
+    wait_until(
+        look, within=ON_THE_WAY, what=f"WAL behind backup {chosen.label} in the archive", otherwise=Refused,
+        hint="recovery would silently end before the gap: choose another --backup, a target before it, or way=promote",
+    )  # fmt: skip
+
+
+def _listed(postgres: Postgres, repository: Repository, past: Past) -> list[str]:
+    """The segments of the timelines that lead to this one."""
+    folder = f"archive/{postgres.stanza}/{repository.archive}"
+    done = pgbackrest.run(postgres, pgbackrest.SOON, "--recurse", "--output=json", "repo-ls", folder, within=LISTING)
+    ours = {past.timeline, *(fork.timeline for fork in past.forks)}
+    return [name for name in json.loads(done.stdout) if _timeline(name) in ours]
+
+
+def _timeline(name: str) -> int | None:
+    found = wal.SEGMENT.search(name)
+    return None if found is None else int(found[1], 16)
+
+
+def _timelines(past: Past) -> list[wal.Timeline]:
+    on = [*(fork.timeline for fork in past.forks), past.timeline][1:]
+    return [
+        wal.Timeline(number=number, parent=fork.timeline, switched_at=fork.position)
+        for number, fork in zip(on, past.forks, strict=True)
+    ]
+
+
+def _segment_bytes(postgres: Postgres) -> int:
+    return int(postgres.value(SEGMENT)) if postgres.answers() else wal.SEGMENT_BYTES
