@@ -247,6 +247,13 @@ def s3(lab: TheDatabase) -> int:
     return int(json.loads((lab.root / "run" / "s3-a.json").read_text())["pid"])
 
 
+def configured_by(site: Site, path: Path, **others: str) -> Site:
+    [database] = site.databases
+    assert database.server is not None
+    server = database.server.model_copy(update={"config": str(path)})
+    return site.model_copy(update={"databases": (database.model_copy(update={"server": server, **others}),)})
+
+
 def ask(site: Site) -> str:
     """How asking the repository fails."""
     database = database_server.backed_up(site, "orders")
@@ -261,13 +268,10 @@ def ask(site: Site) -> str:
 
 def test_repository_that_is_away(database: TheDatabase, site: Site) -> None:
     """Refusing, hanging, out of breath, or not letting us in: each is told as what it is, within half a minute."""
-    config = str(site.databases[0].backups and site.databases[0].backups.config)
+    config = database.folder() / "pgbackrest.conf"
 
     def with_config(path: Path) -> str:
-        backups = site.databases[0].backups
-        assert backups is not None
-        other = site.databases[0].model_copy(update={"backups": backups.model_copy(update={"config": str(path)})})
-        return ask(site.model_copy(update={"databases": (other,)}))
+        return ask(configured_by(site, path))
 
     with (
         slowing_down(database) as port,
@@ -281,7 +285,7 @@ def test_repository_that_is_away(database: TheDatabase, site: Site) -> None:
         began = time.monotonic()
         os.kill(server, signal.SIGSTOP)
         try:
-            answers = [job.result() for job in [pool.submit(with_config, p) for p in (refused, Path(config), slow)]]
+            answers = [job.result() for job in [pool.submit(with_config, p) for p in (refused, config, slow)]]
         finally:
             os.kill(server, signal.SIGCONT)
     assert time.monotonic() - began < 40
@@ -368,12 +372,9 @@ def test_two_backups_at_once(database: TheDatabase, site: Site, run_id: str) -> 
 
 
 def test_stanza_that_vanished(database: TheDatabase, site: Site, run_id: str) -> None:
-    """A new one in its place would hide that the history is gone. Where there never was one, it is made."""
+    """A new one in its place would hide that the history is gone."""
     back_up(site, run_id)
-    other = site.databases[0].model_copy(update={"stanza": "other"})
     with configured(database, "other") as path:
         path.write_text(path.read_text().replace("[lab]", "[other]"))
-        assert other.backups is not None
-        moved = other.model_copy(update={"backups": other.backups.model_copy(update={"config": str(path)})})
         with pytest.raises(Refused, match="stanza other is gone from its repository; it held backup"):
-            back_up(site.model_copy(update={"databases": (moved,)}), run_id)
+            back_up(configured_by(site, path, stanza="other"), run_id)

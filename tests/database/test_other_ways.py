@@ -191,4 +191,4 @@ def test_sandbox(database: TheDatabase, run_id: str) -> None:
     stop = next(c for app in report.applications for c in app.checks if c.name == "stop point")
     assert "before transaction" in stop.observed
     assert database.sql("select pg_postmaster_start_time(), pg_read_file(current_setting('hba_file'))") == since
-    assert not list(database.folder().glob("data.*"))
+    assert not list(database.folder().glob("data.copy-*"))

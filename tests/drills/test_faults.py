@@ -236,5 +236,5 @@ def test_evidence_store_away_from_the_middle_on(drill: Stage) -> None:
     assert '"fault"' in sent.output
     is_whole(drill)
     assert drill.dr("evidence", "verify", "fault", "--site", "lab").wait() == BACK
-    after = drill.start("next", "--dry-run")
+    after = drill.start("next", "--dry-run", "--backup", "orders-first")  # one that the observer saw from its begin
     assert after.wait(60) == BACK, after.output[-3000:]
