@@ -200,6 +200,7 @@ class TheDatabase(TheLab):
                      str(self.folder() / "run"), self.port())  # fmt: skip
         self.start("b")
         self.until(self.is_in_good_order, "good order")
+        self.pgbackrest("--type=full", "backup")  # or a run would count as lost what was rewound
 
     def until_primary(self, seconds: float = 60) -> None:
         """Recovery has ended, and pg_control names the new timeline."""

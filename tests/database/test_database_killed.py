@@ -1,0 +1,74 @@
+"""kill -9 of the runner, in turn behind every step: the same run goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from runbooks import documents, journal
+from runbooks.records import RunKind
+from tests.database import outside
+from tests.database.the_database import DRILL, SCENARIO, TheDatabase
+from tests.lab.test_drills import wait_for
+from tests.lab.the_lab import DR, ROOT
+
+pytestmark = [pytest.mark.database, pytest.mark.timeout(900)]
+DOCUMENT = documents.load(SCENARIO)
+STEPS = [s for s in DOCUMENT.steps_of(RunKind.DRILL) if DOCUMENT.phase_of(s) not in ("record", "clean_up")]
+
+
+def resumed(database: TheDatabase, run_id: str, damage: str, kills: list[tuple[str, str, float]]) -> list[str]:
+    """What the run has written, after a kill at each place: kind of entry, step, and how long after it."""
+    argv: tuple[str, ...] = (*DRILL, "--run-id", run_id, "--with", f"damage={damage}")
+    again = ("run", SCENARIO, "--site", "lab", "--run-id", run_id, "--yes", "--no-server")
+    for kind, step, seconds in kills:
+        process = subprocess.Popen([*DR, *argv], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(database, run_id, process, kind, step, seconds=120)
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+        argv = again
+    done = database.dr(*argv)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = outside.has_passed(database, run_id, done.stdout)
+    assert len(report.attempts) == len(kills) + 1
+    assert report.actual.rpo_seconds == 0
+    is_done_once(database, run_id)
+    entries = journal.read(database.evidence(run_id) / "journal.jsonl")
+    return [str(e.data["what"]) for e in entries if e.kind == "write"]
+
+
+def is_done_once(database: TheDatabase, run_id: str) -> None:
+    """One new timeline, one directory aside, one new backup set; each clock was taken once."""
+    plan, recovered = evidence(database, run_id, "choose"), evidence(database, run_id, "recover")
+    assert recovered["timeline"] == int(str(plan["timeline"])) + 1
+    assert len(list(database.folder().glob(f"data.aside-{run_id}"))) == 1
+    entries = journal.read(database.evidence(run_id) / "journal.jsonl")
+    clocks = [str(e.data["name"]) for e in entries if e.kind == "clock"]
+    assert len(clocks) == len(set(clocks))
+    ours = [one for one in database.sets() if f"dr-run: {run_id}" in told_of(database, one)]
+    assert len(ours) == 1
+
+
+def told_of(database: TheDatabase, label: str) -> str:
+    return database.pgbackrest("info", f"--set={label}")
+
+
+def evidence(database: TheDatabase, run_id: str, step: str) -> dict[str, object]:
+    entries = journal.read(database.evidence(run_id) / "journal.jsonl")
+    [found] = [e.data["evidence"] for e in entries if e.kind == "done" and str(e.step).endswith(f".{step}")]
+    assert isinstance(found, dict)
+    return dict(found)
+
+
+def test_killed_behind_each_step(database: TheDatabase, run_id: str, tmp_path: Path) -> None:
+    """It goes on each time; the restore was begun once, and what was proven is not done again."""
+    with outside.poller(database, tmp_path / "poller.log") as log:
+        written = resumed(database, run_id, "wrong-delete", [("done", step, 0) for step in STEPS])
+    assert len([what for what in written if what.startswith("restore 2")]) == 1
+    assert len([what for what in written if what.startswith("delete the rows")]) == 1
+    seen = outside.agrees(database, database.report(run_id), log)
+    assert seen.lost == []
