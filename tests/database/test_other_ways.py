@@ -15,6 +15,7 @@ from runbooks.hosts import BackupKind as Kind
 from runbooks.model import now, rfc3339
 from runbooks.report_schema import Report
 from tasks import database_daily
+from tasks.clients import route53
 from tests.database.the_database import SCENARIO, TheDatabase
 from tests.lab.the_lab import DR, ROOT
 
@@ -146,16 +147,26 @@ def test_pages_that_a_disk_spoilt(database: TheDatabase, broken_pages: str, run_
     assert database.is_in_good_order()
 
 
-@pytest.mark.parametrize(("damage", "way"), [("pg-wal", "full"), ("torn-page", "delta")])
-def test_crashed(database: TheDatabase, damage: str, way: str, run_id: str) -> None:
+@pytest.mark.parametrize(("damage", "ways"), [("pg-wal", {"full"}), ("torn-page", {"delta", "full"})])
+def test_crashed(database: TheDatabase, damage: str, ways: set[str], run_id: str) -> None:
     """A killed server without its WAL comes back with what its standby has received; one with half a page written comes
-    back in place. Nothing acknowledged is lost."""
+    back in place, or, when it does not start over that page, as a whole. Nothing acknowledged is lost."""
     done = database.drill(run_id, "--with", f"damage={damage}")
     assert done.returncode == 0, done.stdout[-3000:]
     report = database.report(run_id)
-    assert (report.verdict, report.applications[0].way, report.actual.markers_lost) == ("passed", way, 0)
+    assert (report.verdict, report.actual.markers_lost) == ("passed", 0)
+    assert report.applications[0].way in ways
 
 
+@pytest.fixture
+def name_at_home(database: TheDatabase) -> Iterator[None]:
+    """Whatever becomes of a promotion, the next test's clients find the database where the lab has it."""
+    del database
+    yield
+    route53.connect(sites.load("lab").dns).point("db.lab.example", "127.0.0.1")
+
+
+@pytest.mark.usefixtures("name_at_home")
 def test_promoted_and_back(database: TheDatabase, run_id: str) -> None:
     """The standby takes over with every record that the old primary had; clients find it by the name; the old one
     follows it, and is promoted in its turn. Which one leads is seen, not read in the site file: by backups, too."""
