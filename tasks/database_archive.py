@@ -26,10 +26,10 @@ def switch(postgres: Postgres) -> str:
 
 
 def wait_for(postgres: Postgres, segment: str) -> str:
-    """The newest archived segment, once *segment* is archived, too, and is seen in the repository.
+    """The newest archived segment, once *segment* is archived, too, as the server says.
 
     Raises:
-        NotRecovered: not within a minute; it fails, or is switched off; the server says so, and it is not there.
+        NotRecovered: not within a minute; it fails, or is switched off.
     """
     [[mode, _, before]] = postgres.sql(ARCHIVER)
     if mode == "off":
@@ -43,13 +43,15 @@ def wait_for(postgres: Postgres, segment: str) -> str:
             raise NotRecovered(f"archive_command has failed {TRIES} times since WAL {segment} was ended", HINT)
         return NotYet(last or "nothing")
 
-    last = wait_until(look, within=WITHIN, what=f"WAL {segment} archived", otherwise=NotRecovered, hint=HINT)
-    _must_hold(postgres, segment)
-    return last
+    return wait_until(look, within=WITHIN, what=f"WAL {segment} archived", otherwise=NotRecovered, hint=HINT)
 
 
-def _must_hold(postgres: Postgres, segment: str) -> None:
-    """The server believes its archive_command, which may do nothing, or go to another repository."""
+def must_hold(postgres: Postgres, segment: str) -> None:
+    """The server believes its archive_command, which may do nothing, or go to another repository.
+
+    Raises:
+        NotRecovered: the segment is not there.
+    """
     folder = f"archive/{postgres.stanza}/{database_backups.read(postgres).archive}/{segment[:16]}"
     held = pgbackrest.run(postgres, pgbackrest.SOON, f"--filter=^{segment}-", "repo-ls", folder).text
     if segment not in held:

@@ -6,7 +6,7 @@ from runbooks import compare
 from runbooks.database_ways import Way
 from runbooks.errors import NotRecovered, RecoveryError
 from runbooks.model import now
-from runbooks.records import Check, CheckStatus, RowsState, State, StoreLoss
+from runbooks.records import Check, CheckStatus, RowsState, RunKind, State, StoreLoss
 from tasks import (
     database_archive,
     database_fence,
@@ -43,7 +43,7 @@ def checks(case: Case, postgres: Postgres) -> list[Check]:
     """Of a database that runs; usable at any time after recovery. Writes nothing but a switch of the WAL segment."""
     recorded = case.recorded("database_state.record_before")
     before = recorded["evidence"] if recorded else None
-    found: list[Check] = [*_stop_point(case, postgres), archiving(postgres), *_readable(case, postgres)]
+    found: list[Check] = [*_stop_point(case, postgres), archiving(case, postgres), *_readable(case, postgres)]
     if before is None:
         case.note("checks", checks=[], weakly_checked=["rows, sequences, constraints: nothing was recorded before"])
         return [*found, *_plain(database_state.read(postgres))]
@@ -99,11 +99,13 @@ def stop_point(plan: Plan, recovered: Recovered) -> Check:
     return Check(name="stop point", expected=expected, observed=observed, status=status)
 
 
-def archiving(postgres: Postgres) -> Check:
+def archiving(case: Case, postgres: Postgres) -> Check:
     """A segment that was just ended comes into the repository."""
     segment = database_archive.switch(postgres)
     try:
         last = database_archive.wait_for(postgres, segment)
+        if case.kind is not RunKind.SANDBOX:  # a copy's WAL must not come there
+            database_archive.must_hold(postgres, segment)
     except RecoveryError as error:
         return Check(name="archiving", expected=segment, observed=error.problem, status=CheckStatus.FAILED)
     return Check(name="archiving", expected=segment, observed=last, status=CheckStatus.PASSED)
