@@ -39,7 +39,7 @@ drill: machine install ## start the lab, delete a namespace for real, bring it b
 test: machine lint ## every test, the lab's included
 	@$(VENV)/bin/pytest -n 4 --dist worksteal -m "not lab and not database and not prefect and not soak and not bench" $(PYTEST_ARGS)
 	@$(DR) lab up # here, and not in a test: on a new machine it builds Kubernetes, which takes longer than a test may
-	@$(VENV)/bin/pytest -n 2 --dist loadgroup -m "(lab or database or prefect) and not soak and not bench" $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest -n 3 --dist loadgroup -m "(lab or database or prefect) and not soak and not bench" $(PYTEST_ARGS)
 
 test-fast: install ## what needs no lab and no root, in less than a minute
 	@$(VENV)/bin/pytest -n 2 -m "not slow and not drills and not lab and not database and not prefect and not soak and not bench" $(PYTEST_ARGS)
