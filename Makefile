@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: help drill test test-fast bench soak lint format lock clean install machine
+.PHONY: help drill test test-lab test-own-labs test-fast bench soak lint format lock clean install machine
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -39,7 +39,13 @@ drill: machine install ## start the lab, delete a namespace for real, bring it b
 test: machine lint ## every test, the lab's included
 	@$(VENV)/bin/pytest -n 4 --dist worksteal -m "not lab and not database and not prefect and not soak and not bench" $(PYTEST_ARGS)
 	@$(DR) lab up # here, and not in a test: on a new machine it builds Kubernetes, which takes longer than a test may
-	@$(VENV)/bin/pytest -n 3 --dist loadgroup -m "(lab or database or prefect) and not soak and not bench" $(PYTEST_ARGS)
+	@$(MAKE) -j 2 --output-sync=target test-lab test-own-labs # both wait most of the time
+
+test-lab: # those that share the lab that is up, one after the other
+	@$(VENV)/bin/pytest -m "lab and not own_lab and not soak and not bench" $(PYTEST_ARGS)
+
+test-own-labs: # a file is a worker's: its tests may share a lab, or make one of the same number
+	@$(VENV)/bin/pytest -n 2 --dist loadfile -m "(own_lab or database or prefect and not lab) and not soak and not bench" $(PYTEST_ARGS)
 
 test-fast: install ## what needs no lab and no root, in less than a minute
 	@$(VENV)/bin/pytest -n 2 -m "not slow and not drills and not lab and not database and not prefect and not soak and not bench" $(PYTEST_ARGS)

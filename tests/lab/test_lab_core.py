@@ -26,7 +26,7 @@ from deployments.lab.region import Namespaces
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("labs of their own")]
+pytestmark = [pytest.mark.lab, pytest.mark.own_lab]
 NUMBER = 6
 
 

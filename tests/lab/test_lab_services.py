@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from deployments.lab.component import Component
     from deployments.lab.region_address import Region
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("labs of their own")]
+pytestmark = [pytest.mark.lab, pytest.mark.own_lab]
 
 
 @pytest.fixture(scope="module")
