@@ -39,7 +39,7 @@ drill: machine install ## start the lab, delete a namespace for real, bring it b
 test: machine lint ## every test, the lab's included
 	@$(VENV)/bin/pytest -n 4 --dist worksteal -m "not lab and not database and not prefect and not soak and not bench" $(PYTEST_ARGS)
 	@$(DR) lab up # here, and not in a test: on a new machine it builds Kubernetes, which takes longer than a test may
-	@$(MAKE) -j 2 --output-sync=target test-lab test-own-labs # both wait most of the time
+	@$(MAKE) -j 2 test-lab test-own-labs # both wait most of the time
 
 test-lab: # those that share the lab that is up, one after the other
 	@$(VENV)/bin/pytest -m "lab and not own_lab and not soak and not bench" $(PYTEST_ARGS)
