@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,30 +12,7 @@ import pytest
 from runbooks.records import CheckStatus
 from runbooks.report_schema import Report
 from tests.database.the_database import TheDatabase
-from tests.lab import secret_search
-
-POLLER = Path(__file__).parents[1] / "lab" / "poller.py"
-
-
-@contextmanager
-def poller(database: TheDatabase, log: Path) -> Iterator[Path]:
-    """A client that asks for order 12345 ten times a second, and writes down when it got it."""
-    argv = [sys.executable, str(POLLER), database.env["ORDERS_URL"], database.env["DNS_SERVER"], str(log)]
-    process = subprocess.Popen(argv)
-    try:
-        yield log
-    finally:
-        process.kill()
-        process.wait()
-
-
-def outage(log: Path, fault: datetime) -> tuple[float, float]:
-    """First red since the fault, and the green that then held; both in seconds since the epoch."""
-    seen = [(float(at), green == "1") for at, green in (line.split() for line in log.read_text().splitlines())]
-    since = [(at, green) for at, green in seen if at >= fault.timestamp()]
-    red = next(at for at, green in since if not green)
-    last_red = max(at for at, green in since if not green)
-    return red, next(at for at, green in since if green and at > last_red)
+from tests.lab import secret_search, stopwatch
 
 
 @dataclass(frozen=True)
@@ -68,7 +41,7 @@ def agrees(database: TheDatabase, report: Report, log: Path) -> Markers:
     assert fault is not None
     assert visible is not None
     assert validated is not None
-    red, green = outage(log, fault)
+    red, green = stopwatch.outage(log, fault)
     assert report.actual.outage_seconds == pytest.approx(green - red, abs=2)
     assert visible.timestamp() == pytest.approx(green, abs=2)
     assert report.actual.rto_seconds == pytest.approx(max(green, validated.timestamp()) - fault.timestamp(), abs=2)

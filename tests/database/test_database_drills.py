@@ -9,7 +9,7 @@ import pytest
 
 from tests.database import outside
 from tests.database.the_database import DRILL, TheDatabase
-from tests.lab import secret_search
+from tests.lab import secret_search, stopwatch
 from tests.lab.test_drills import wait_for
 from tests.lab.the_lab import DR, ROOT
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.database, pytest.mark.timeout(400)]
 def drilled(database: TheDatabase, run_id: str, folder: Path, *argv: str) -> outside.Markers:
     """A drill that passed, and what a client outside missed meanwhile."""
     secrets = outside.secrets(database)
-    with outside.poller(database, folder / "poller.log") as log, secret_search.process_list() as processes:
+    with stopwatch.poller(database, folder / "poller.log") as log, secret_search.process_list() as processes:
         done = database.drill(run_id, *argv)
     assert done.returncode == 0, done.stdout + done.stderr
     places = outside.places(database, run_id, done.stdout + done.stderr)

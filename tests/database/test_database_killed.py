@@ -12,6 +12,7 @@ from runbooks import documents, journal
 from runbooks.records import RunKind
 from tests.database import outside
 from tests.database.the_database import DRILL, SCENARIO, TheDatabase
+from tests.lab import stopwatch
 from tests.lab.test_drills import wait_for
 from tests.lab.the_lab import DR, ROOT
 
@@ -66,7 +67,7 @@ def evidence(database: TheDatabase, run_id: str, step: str) -> dict[str, object]
 
 def test_killed_behind_each_step(database: TheDatabase, run_id: str, tmp_path: Path) -> None:
     """It goes on each time; the restore was begun once, and what was proven is not done again."""
-    with outside.poller(database, tmp_path / "poller.log") as log:
+    with stopwatch.poller(database, tmp_path / "poller.log") as log:
         written = resumed(database, run_id, "wrong-delete", [("done", step, 0) for step in STEPS])
     assert len([what for what in written if what.startswith("restore 2")]) == 1
     assert len([what for what in written if what.startswith("delete the rows")]) == 1

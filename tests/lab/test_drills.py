@@ -6,10 +6,8 @@ import itertools
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from runbooks import documents
 from runbooks.model import now
 from runbooks.records import CheckStatus, RunKind
 from runbooks.report_schema import Report
-from tests.lab import secret_search
+from tests.lab import secret_search, stopwatch
 from tests.lab.the_lab import DR, ROOT, TheLab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -54,28 +52,14 @@ def restores_of(lab: TheLab, run_id: str) -> list[str]:
 
 @pytest.fixture
 def poller(lab: TheLab, tmp_path: Path) -> Iterator[Path]:
-    log = tmp_path / "poller.log"
-    program = str(Path(__file__).with_name("poller.py"))
-    argv = [sys.executable, program, lab.env["ORDERS_URL"], lab.env["DNS_SERVER"], str(log)]
-    process = subprocess.Popen(argv)
-    yield log
-    process.kill()
-    process.wait()
+    with stopwatch.poller(lab, tmp_path / "poller.log") as log:
+        yield log
 
 
 def artifacts(lab: TheLab) -> set[str]:
     """The keys of all that Prefect's pages show beside the steps of runs."""
     answer = httpx.post(f"{lab.env['PREFECT_API_URL']}/artifacts/filter", json={}, timeout=10)
     return {one["key"] for one in answer.raise_for_status().json()}
-
-
-def outage(log: Path, fault: datetime) -> tuple[float, float]:
-    """First red after the fault, and the green that then held; both in seconds since the epoch."""
-    seen = [(float(at), green == "1") for at, green in (line.split() for line in log.read_text().splitlines())]
-    after = [(at, green) for at, green in seen if at >= fault.timestamp()]
-    red = next(at for at, green in after if not green)
-    last_red = max(at for at, green in after if not green)
-    return red, next(at for at, green in after if green and at > last_red)
 
 
 def test_in_prefect_seen_from_outside(lab: TheLab, run_id: str, poller: Path) -> None:
@@ -91,7 +75,7 @@ def test_in_prefect_seen_from_outside(lab: TheLab, run_id: str, poller: Path) ->
     fault, visible = report.clocks.fault, report.clocks.client_visible
     assert fault is not None
     assert visible is not None
-    red, green = outage(poller, fault)
+    red, green = stopwatch.outage(poller, fault)
     assert report.actual.outage_seconds == pytest.approx(green - red, abs=2)
     assert visible.timestamp() == pytest.approx(green, abs=2)
     places = secret_search.places_of(lab, run_id, done.stdout + done.stderr)

@@ -1,0 +1,35 @@
+"""A client outside holds a stopwatch: runs `poller.py`, and reads from its log when the application was away."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from tests.lab.the_lab import TheLab
+
+POLLER = Path(__file__).with_name("poller.py")
+
+
+@contextmanager
+def poller(lab: TheLab, log: Path) -> Iterator[Path]:
+    """A client that asks for order 12345 ten times a second, and writes down when it got it."""
+    argv = [sys.executable, str(POLLER), lab.env["ORDERS_URL"], lab.env["DNS_SERVER"], str(log)]
+    process = subprocess.Popen(argv)
+    try:
+        yield log
+    finally:
+        process.kill()
+        process.wait()
+
+
+def outage(log: Path, fault: datetime) -> tuple[float, float]:
+    """First red since the fault, and the green that then held; both in seconds since the epoch."""
+    seen = [(float(at), green == "1") for at, green in (line.split() for line in log.read_text().splitlines())]
+    since = [(at, green) for at, green in seen if at >= fault.timestamp()]
+    red = next(at for at, green in since if not green)
+    last_red = max(at for at, green in since if not green)
+    return red, next(at for at, green in since if green and at > last_red)
