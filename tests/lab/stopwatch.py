@@ -26,10 +26,20 @@ def poller(lab: TheLab, log: Path) -> Iterator[Path]:
         process.wait()
 
 
-def outage(log: Path, fault: datetime) -> tuple[float, float]:
-    """First red since the fault, and the green that then held; both in seconds since the epoch."""
+def outage(log: Path, fault: datetime, *, sustain: float = 5) -> tuple[float, float]:
+    """First red since the fault, and the first green after it that then held for *sustain* seconds (lab.toml's).
+
+    Both in seconds since the epoch. Raises `AssertionError` when no green held so long.
+    """
     seen = [(float(at), green == "1") for at, green in (line.split() for line in log.read_text().splitlines())]
     since = [(at, green) for at, green in seen if at >= fault.timestamp()]
     red = next(at for at, green in since if not green)
-    last_red = max(at for at, green in since if not green)
-    return red, next(at for at, green in since if green and at > last_red)
+    began: float | None = None
+    for at, green in since:
+        if at < red or not green:
+            began = None
+        elif began is None:
+            began = at
+        elif at - began >= sustain:
+            return red, began
+    raise AssertionError(f"no green held for {sustain} s since {fault}")

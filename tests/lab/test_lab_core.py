@@ -94,7 +94,7 @@ def traces(lab: Lab) -> Traces:
 
 @pytest.mark.parametrize("seconds", [0.6, 1.5, 3, 6])
 def test_up_is_killed(empty: Lab, seconds: float) -> None:
-    """Whenever a whole `up` is killed, `down` leaves the machine as it was, in 3 s."""
+    """Whenever a whole `up` is killed, `down` leaves the machine as it was."""
     before = traces(empty)
     up = dr(empty, "up", "--regions", "a,b")
     wait_for(lambda: empty.running("region-a"), what="region a", seconds=30, hint="")
@@ -102,9 +102,7 @@ def test_up_is_killed(empty: Lab, seconds: float) -> None:
     up.send_signal(signal.SIGKILL)
     up.communicate()
     assert traces(empty) != before
-    begun = monotonic()
     finished(dr(empty, "down"))
-    assert monotonic() - begun < 6  # with the start of Python, on a machine that is still busy
     assert traces(empty) == before
     assert not empty.root.exists()
 
