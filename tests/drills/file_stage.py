@@ -17,6 +17,7 @@ from runbooks.journal import Entry, read
 from runbooks.report_schema import Report
 from runbooks.site import Host, Site
 from tasks import file_backups, file_hosts
+from tests.drills.awaiting import first_entry
 from tests.fakes import sshd
 from tests.tasks import outside
 from tests.zygote import Child, Zygote
@@ -68,8 +69,11 @@ class FileStage:
         child.wait(280)
         return self.report(run_id)
 
+    def evidence(self, run_id: str) -> Path:
+        return self.folder / "evidence" / run_id
+
     def report(self, run_id: str) -> Report:
-        path = self.folder / "evidence" / run_id / "report.json"
+        path = self.evidence(run_id) / "report.json"
         assert path.exists(), self.children[-1].output[-3000:]
         return Report.from_file(path)
 
@@ -78,19 +82,11 @@ class FileStage:
         return json.dumps([e.data["reason"] for e in self.journal(run_id) if e.kind == "ended"], ensure_ascii=False)
 
     def journal(self, run_id: str) -> list[Entry]:
-        path = self.folder / "evidence" / run_id / "journal.jsonl"
+        path = self.evidence(run_id) / "journal.jsonl"
         return read(path) if path.exists() else []
 
     def wait_for(self, run_id: str, child: Child, is_there: Callable[[Entry], bool], seconds: float = 280) -> Entry:
-        until = time.monotonic() + seconds
-        while True:
-            ended = child.poll() is not None
-            for entry in self.journal(run_id):
-                if is_there(entry):
-                    return entry
-            assert not ended, f"the run ended without that entry:\n{child.output[-3000:]}"
-            assert time.monotonic() < until, f"no such entry within {seconds} s:\n{child.output[-3000:]}"
-            time.sleep(0.002)
+        return first_entry(self.evidence(run_id) / "journal.jsonl", child, is_there, seconds)
 
     def listing(self, below: Path | None = None) -> dict[str, tuple[object, ...]]:
         """What is in the set, or in another folder: kind, rights, owner, time and content."""

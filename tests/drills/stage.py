@@ -13,6 +13,7 @@ from typing import Any
 
 from runbooks.journal import Entry, read
 from runbooks.report_schema import Report
+from tests.drills.awaiting import first_entry
 from tests.fakes import fake_world, seed, site
 from tests.fakes.fake_world import World
 from tests.fakes.site import FakeSite
@@ -58,15 +59,7 @@ class Stage:
 
     def wait_for(self, run_id: str, child: Child, is_there: Callable[[Entry], bool], seconds: float = 40) -> Entry:
         """The first journal entry of that kind; a run that ends before it fails the test."""
-        until = time.monotonic() + seconds
-        while True:
-            ended = child.poll() is not None
-            for entry in self.journal(run_id):
-                if is_there(entry):
-                    return entry
-            assert not ended, f"the run ended without that entry:\n{child.output[-3000:]}"
-            assert time.monotonic() < until, f"no such entry within {seconds} s:\n{child.output[-3000:]}"
-            time.sleep(0.0005)
+        return first_entry(self.evidence(run_id) / "journal.jsonl", child, is_there, seconds)
 
     def namespace_uid(self) -> str | None:
         found = self.world.find("/api/v1/namespaces/production")

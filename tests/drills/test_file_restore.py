@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from runbooks.journal import Entry
 from runbooks.model import now, rfc3339
 from runbooks.verdict import Verdict
+from tests.drills.awaiting import readings
 from tests.drills.file_stage import DRILL, INCIDENT, ODD, PASSWORD, FileStage, stage
 from tests.zygote import Zygote
 
@@ -222,12 +224,13 @@ def test_killed_everywhere(files: FileStage) -> None:
     child, kills = files.start("killed", *INCIDENT), 0
     known: set[tuple[object, ...]] = set()
     while child.poll() is None:
-        if _written(files, "killed") - known:
-            child.kill()
-            while child.poll() is None:
-                pass
-            known, kills = _written(files, "killed"), kills + 1
-            child = files.resume("killed")
+        for entries in readings(files.evidence("killed") / "journal.jsonl", child, 280):
+            if child.poll() is None and _written(entries) - known:
+                child.kill()
+                child.wait()
+                known, kills = _written(files.journal("killed")), kills + 1
+                child = files.resume("killed")
+                break
     report = files.report("killed")
     assert report.verdict is Verdict.LATE, files.reason("killed")
     assert kills > 10
@@ -241,9 +244,9 @@ def test_killed_everywhere(files: FileStage) -> None:
     )
 
 
-def _written(files: FileStage, run_id: str) -> set[tuple[object, ...]]:
+def _written(entries: list[Entry]) -> set[tuple[object, ...]]:
     """The steps that were done, and the writes that were begun."""
-    return {(e.kind, e.step, e.data.get("what")) for e in files.journal(run_id) if e.kind in ("done", "write")}
+    return {(e.kind, e.step, e.data.get("what")) for e in entries if e.kind in ("done", "write")}
 
 
 def test_dry_run(files: FileStage) -> None:

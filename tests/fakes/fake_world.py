@@ -11,7 +11,6 @@ with fake_world.serve(tmp_path) as world:
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,8 @@ from typing import Any, TypeVar
 
 import httpx
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.fakes import nursery
+
 CHANGES = ("POST", "PUT", "PATCH", "DELETE")
 T = TypeVar("T")
 
@@ -174,28 +174,22 @@ def serve(directory: Path | None = None, **settings: Any) -> Iterator[World]:
     with tempfile.TemporaryDirectory(prefix="fake-world-") as own:
         where = directory or Path(own)
         where.mkdir(parents=True, exist_ok=True)
-        with (where / "world.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fakes.world_process", str(where)],
-                cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
-            )  # fmt: skip
+        log = where / "world.log"
+        process = nursery.start(where, log)
         try:
+            assert process.told, f"the fake world did not start: {log.read_text()[-2000:]}"
             with httpx.Client(verify=False, timeout=30) as http:
-                world = World(directory=where, http=http, **_addresses(process, where))
+                world = World(directory=where, http=http, **_addresses(process.told))
                 if settings:
                     world.set(**settings)
                 yield world
         finally:
-            if process.poll() is not None:
-                sys.stderr.write(f"the fake world died:\n{(where / 'world.log').read_text()[-3000:]}")
+            if process.has_ended():
+                sys.stderr.write(f"the fake world died:\n{log.read_text()[-3000:]}")
             process.kill()  # it may be stopped, or hang as it was told to
-            process.communicate()
 
 
-def _addresses(process: subprocess.Popen[bytes], where: Path) -> dict[str, Any]:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, f"the fake world did not start: {(where / 'world.log').read_text()[-2000:]}"
+def _addresses(line: str) -> dict[str, Any]:
     told = json.loads(line)
     files = {key: Path(value) for key, value in told.items() if key.endswith("_kubeconfig")}
     return dict(told | files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import yaml
 
 from runbooks.model import now
 from runbooks.records import BackupState, FileManifest, FileRecord
-from tests.fakes.fake_world import ROOT, World
+from tests.fakes.fake_world import World
+from tests.fakes.nursery import ROOT
 
 RBAC = ROOT / "deployments" / "server" / "rbac.yaml"
 MANIFESTS = ROOT / "deployments" / "lab" / "orders" / "manifests"
@@ -62,20 +64,20 @@ def everything(world: World) -> None:
 
 def rights(world: World) -> None:
     """From now on the runner may do what rbac.yaml grants, and nothing else."""
-    for obj in yaml.safe_load_all(RBAC.read_text()):
+    for obj in _objects(RBAC):
         create(world, obj)
     world.set(rbac=True)
 
 
 def velero(world: World) -> None:
-    for obj in (*_VELERO, *_documents("schedules.yaml")):
+    for obj in (*_VELERO, *_objects(MANIFESTS / "schedules.yaml")):
         create(world, obj)
     location = "/apis/velero.io/v1/namespaces/velero/backupstoragelocations/default"
     world.wait(lambda: world.api("GET", location).get("status", {}).get("phase"), "Velero")
 
 
 def application(world: World) -> None:
-    for obj in _documents("production.yaml"):
+    for obj in _objects(MANIFESTS / "production.yaml"):
         create(world, obj)
     create(world, {"apiVersion": "shop.example/v1", "kind": "Coupon", "spec": {"percent": 10},
                    "metadata": {"name": "welcome", "namespace": "production"}})  # fmt: skip
@@ -153,11 +155,13 @@ def _record(file: Path) -> FileRecord:
     return FileRecord(size_bytes=len(content), sha256=digest, modified_at=datetime.fromtimestamp(seconds, UTC))
 
 
-def _documents(name: str) -> list[dict[str, Any]]:
-    text = (MANIFESTS / name).read_text()
+@functools.cache
+def _objects(file: Path) -> tuple[dict[str, Any], ...]:
+    """Read once: each world gets the same."""
+    text = file.read_text()
     for key, value in VALUES.items():
         text = text.replace(key, value)
-    return [one for one in yaml.safe_load_all(text) if one]
+    return tuple(one for one in yaml.safe_load_all(text) if one)
 
 
 def _velero_object(kind: str, name: str, api: str, **rest: Any) -> dict[str, Any]:

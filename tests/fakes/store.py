@@ -4,7 +4,7 @@ A stored object is never changed in place: each write stores a new one, so that 
 
 from __future__ import annotations
 
-import json
+import marshal
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -31,7 +31,8 @@ class Change:
 
 
 def copied(obj: Object) -> Object:
-    return cast(Object, json.loads(json.dumps(obj)))
+    """Far faster than by JSON; in this format nothing is shared within the copy, however it was in *obj*."""
+    return cast(Object, marshal.loads(marshal.dumps(obj, 2)))
 
 
 def now() -> str:
@@ -75,7 +76,7 @@ class Store:
             meta = new.setdefault("metadata", {})
             if not meta.get("name"):
                 meta["name"] = meta.get("generateName", "") + uuid.uuid4().hex[:5]
-            namespace = meta.get("namespace", "") if resource.namespaced else ""
+            namespace = _namespace(resource, new)
             if self.find(resource, namespace, meta["name"]):
                 raise statuses.already_exists(resource, meta["name"])
             meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": now()}
@@ -88,34 +89,36 @@ class Store:
     def update(self, resource: Resource, obj: Object, *, keep: bool = True) -> Object:
         """Store *obj* in place of the one of the same name; one that waited for its finalizers may thereby go."""
         with self.changed:
-            new, meta = copied(obj), obj["metadata"]
-            namespace = meta.get("namespace", "") if resource.namespaced else ""
-            before = self.get(resource, namespace, meta["name"])
-            if _same(before, new):
-                return before
-            if "generation" in before["metadata"]:
-                grown = _body(before) != _body(new)
-                new["metadata"]["generation"] = before["metadata"]["generation"] + (1 if grown else 0)
-            if not keep:
-                return new
-            if _may_go(before, new):
-                self.remove(resource, new)
-                return new
-            return self._put(resource, namespace, before, new)
+            return self._replace(resource, self._present(resource, obj), copied(obj), keep=keep)
 
     def amend(self, resource: Resource, obj: Object, change: Callable[[Object], None]) -> Object:
         """The present state of *obj* changed by *change*; it is an error if it is gone."""
         with self.changed:
-            meta = obj["metadata"]
-            new = copied(self.get(resource, meta.get("namespace", "") if resource.namespaced else "", meta["name"]))
+            before = self._present(resource, obj)
+            new = copied(before)
             change(new)
-            return self.update(resource, new)
+            return self._replace(resource, before, new, keep=True)
+
+    def _present(self, resource: Resource, obj: Object) -> Object:
+        return self.get(resource, _namespace(resource, obj), obj["metadata"]["name"])
+
+    def _replace(self, resource: Resource, before: Object, new: Object, *, keep: bool) -> Object:
+        if _same(before, new):
+            return before
+        if "generation" in before["metadata"]:
+            grown = _body(before) != _body(new)
+            new["metadata"]["generation"] = before["metadata"]["generation"] + (1 if grown else 0)
+        if not keep:
+            return new
+        if _may_go(before, new):
+            self.remove(resource, new)
+            return new
+        return self._put(resource, _namespace(resource, before), before, new)
 
     def remove(self, resource: Resource, obj: Object) -> None:
         with self.changed:
-            meta = obj["metadata"]
-            namespace = meta.get("namespace", "") if resource.namespaced else ""
-            before = self._objects[resource.key].pop((namespace, meta["name"]), None)
+            key = (_namespace(resource, obj), obj["metadata"]["name"])
+            before = self._objects[resource.key].pop(key, None)
             if before is not None:
                 self._note(resource, before, None)
 
@@ -157,6 +160,10 @@ class Store:
         last["metadata"]["resourceVersion"] = str(self.version)
         self._changes.append(Change(self.version, resource.key, before, after, last))
         self.changed.notify_all()
+
+
+def _namespace(resource: Resource, obj: Object) -> str:
+    return str(obj["metadata"].get("namespace", "")) if resource.namespaced else ""
 
 
 def _terminate(namespace: Object) -> None:

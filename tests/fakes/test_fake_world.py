@@ -19,7 +19,8 @@ from kubernetes import client, config
 from kubernetes.stream import stream
 
 from tests.fakes import fake_world, seed
-from tests.fakes.fake_world import ROOT, World
+from tests.fakes.fake_world import World
+from tests.fakes.nursery import ROOT
 
 pytestmark = pytest.mark.slow
 

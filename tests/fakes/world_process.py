@@ -1,11 +1,16 @@
-"""The process of the fake world: starts everything, says where it is in one line of JSON, ends with its parent."""
+"""The process of a fake world: starts everything, says where it is in one line of JSON, ends with its parent.
+
+Run as a program, it is the nursery: it forks a world for each directory that it is sent (see nursery.py).
+"""
 
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import os
-import sys
+import signal
+import socket
 import threading
 import traceback
 from pathlib import Path
@@ -36,7 +41,28 @@ USERS = ("admin", "runner", "observer")
 
 
 def main() -> None:
-    directory = Path(sys.argv[1])
+    """Until nobody is left who could ask for one."""
+    requests = socket.socket(fileno=0)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how one ended
+    gc.collect()
+    gc.freeze()  # a world's collector leaves alone what all share, and copies no page of it
+    while True:
+        directory, (*handles,), _, _ = socket.recv_fds(requests, 4096, 2)
+        if not directory:
+            return
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            requests.close()
+            os.setsid()
+            link, log = handles
+            os.dup2(log, 2)
+            _live(Path(os.fsdecode(directory)), socket.socket(fileno=link))
+            os._exit(0)  # its threads are not waited for
+        for handle in handles:
+            os.close(handle)
+
+
+def _live(directory: Path, parent: socket.socket) -> None:
     world = core.at(directory)
     authority = tls.new(directory)
     orders = application.Application(world)
@@ -48,10 +74,8 @@ def main() -> None:
         kubeconfig = directory / f"{user}.kubeconfig"
         kubeconfig.write_text(_kubeconfig(addresses["kubernetes"], authority.certificate, user))
         told[f"{user}_kubeconfig"] = str(kubeconfig)
-    sys.stdout.write(json.dumps(told) + "\n")
-    sys.stdout.flush()
-    sys.stdin.read()  # ends when whoever started us does, however they end
-    world.faults.release(None)
+    parent.sendall(f"{os.getpid()}\n{json.dumps(told)}\n".encode())
+    parent.recv(1)  # ends when whoever started us does, however they end
 
 
 def token(user: str) -> str:
