@@ -86,7 +86,8 @@ $(VENV)/installed: requirements-lab.lock pyproject.toml
 		{ echo "REFUSED: Python 3.11 or newer is missing" >&2; echo "HINT: apt-get install python3 python3-venv" >&2; exit 3; }
 	@echo "installing into $(VENV)" >&2
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements-lab.lock # it names all
+	@$(VENV)/bin/python -m pip install --quiet --require-hashes --no-deps --no-compile -r requirements-lab.lock # it names all
+	@$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true # on all cores; templates in packages fail
 	@$(VENV)/bin/python -m pip check --quiet
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@

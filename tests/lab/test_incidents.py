@@ -25,9 +25,11 @@ INCIDENT = ("run", "namespace-deletion", "--site", "lab", "--mode", "incident")
 
 
 def is_back(lab: TheLab, run_id: str) -> Report:
+    """Passed, with every check green and not one difference."""
     report = Report.from_file(lab.evidence(run_id) / "report.json")
     checks = [c for a in report.applications for c in a.checks]
     assert [c for c in checks if c.status is not CheckStatus.PASSED] == []
+    assert sum("0 different" in c.observed for c in checks) >= 3
     assert (report.verdict, report.service) == ("passed", "back")
     return report
 
