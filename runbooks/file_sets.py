@@ -12,6 +12,10 @@ from pydantic import AfterValidator, Field
 from runbooks.model import Model
 from runbooks.secret import Secret
 
+BACKUP_CRON = "0 3 * * *"
+VERIFICATION_CRON = "0 5 * * *"
+"""UTC. Every set has them, as deployments/prefect.yaml says."""
+
 
 class Retention(Model):
     """What `restic forget` keeps: the last snapshot of so many days, weeks and months."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, Field
 
 from runbooks.model import Duration, Model
 
@@ -15,7 +16,17 @@ There = Annotated[str, Field(pattern=r"^/")]
 """A path on another host, never one of ours."""
 Command = Annotated[tuple[str, ...], Field(min_length=1)]
 """Program and arguments; no shell reads them."""
-Cron = Annotated[str, Field(pattern=r"^(\S+ ){4}\S+$")]
+
+
+def _schedule(cron: str) -> str:
+    try:
+        CronSim(cron, datetime(2026, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        raise ValueError(f"is no schedule of cron: {error}") from error
+    return cron
+
+
+Cron = Annotated[str, Field(pattern=r"^(\S+ ){4}\S+$"), AfterValidator(_schedule)]
 
 
 class Host(Model):

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from runbooks.errors import NotRecovered, RecoveryError
+from runbooks.hosts import BackupKind
 from runbooks.model import Instant, Model, now
 from runbooks.records import Check
 from runbooks.site import Site
-from tasks import history, messages, notify
+from tasks import history, messages, notify, overdue
 from tasks.history import Entry, What
 from tasks.messages import Message
 
@@ -47,12 +48,24 @@ def done(site: Site, what: What, store: str, act: Callable[[], Result], *, run: 
         raise
     entry = _entry(site, what, store, kind, run, at, began, result)
     lost = _kept(site, entry)
+    _tell_of_others(site, entry)
     if raised is None and result.problem is not None:
         raised = NotRecovered(f"{what} of {store}: {result.problem}", result.hint or "see dr backups history")
     if raised is not None or lost is not None:
         raise raised or lost  # type: ignore[misc]
     LOG.info("%s", result.told)
     return result.told
+
+
+def _tell_of_others(site: Site, entry: Entry) -> None:
+    """What is overdue has no flow of its own that could say so: the log of each tells, and the channel once a day."""
+    late = overdue.told(site)
+    for line in late:
+        LOG.warning("%s", line)
+    if late and entry.kind in (None, BackupKind.FULL.value):
+        title, text = f"OVERDUE at site {site.name}", "\n".join(late)
+        blocks = (messages.header(f"🟠 {title}"), messages.section(messages.escape(text)))
+        _send(site, Message("overdue", f"{title}\n{text}", blocks, "alert"))
 
 
 def _crashed(error: BaseException) -> Result:
@@ -81,11 +94,16 @@ def _kept(site: Site, entry: Entry) -> RecoveryError | None:
 
 def tell(site: Site, entry: Entry) -> str | None:
     """The channel knows of a red one: `sent`, or why not."""
+    return _send(site, message(site, entry))
+
+
+def _send(site: Site, said_there: Message) -> str | None:
+    """`sent`, or why not; None: the site has no channel."""
     if site.slack is None:
         return None
     said: list[str] = []
     notifier = notify.Notifier(site.slack, lambda _, status, why, __: said.append(why or status), None, list)
-    notifier.post(message(site, entry))
+    notifier.post(said_there)
     notifier.close(TELLING)
     return said[0] if said else "no answer in time"
 

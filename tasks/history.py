@@ -5,6 +5,7 @@ history/STORE/INSTANT-backup.json, history/STORE/INSTANT-verification.json
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from runbooks.records import Check
 from runbooks.site import Site
 from tasks import object_store
 
+INSTANT = "%Y%m%dT%H%M%S%f"
 What = Literal["backup", "verification"]
 
 
@@ -43,17 +45,40 @@ class Entry(Model):
 
 def keep(site: Site, entry: Entry) -> None:
     """It is in the history. Raises: Unavailable, Refused: as the store does."""
-    key = f"history/{entry.store}/{entry.at:%Y%m%dT%H%M%S%f}-{entry.what}.json"
+    key = f"history/{entry.store}/{entry.at.strftime(INSTANT)}-{entry.what}.json"
     object_store.connect(site.evidence.store).put(key, entry.model_dump_json().encode())
 
 
 def read(
-    site: Site, stores: tuple[str, ...], *, last: int | None = None, what: What | None = None
+    site: Site,
+    stores: tuple[str, ...],
+    *,
+    last: int | None = None,
+    what: What | None = None,
+    since: Instant | None = None,
 ) -> tuple[Entry, ...]:
-    """The *last* so many of each store, oldest first. Raises: as the evidence store; Unavailable: one is altered."""
+    """The *last* so many of each store, or those begun *since*, oldest first.
+
+    Raises: as the evidence store; Unavailable: one is altered.
+    """
     store = object_store.connect(site.evidence.store)
-    keys = [key for name in stores for key in _newest(store.list(f"history/{name}/"), last, what)]
+    keys = [
+        key
+        for name in stores
+        for key in _newest(store.list(f"history/{name}/"), last, what)
+        if since is None or _begun(key) >= since
+    ]
     return tuple(sorted((_entry(key, store) for key in keys), key=lambda entry: entry.at))
+
+
+def began(site: Site, store: str) -> Instant | None:
+    """When the oldest was begun that is kept; None: there is none. Raises: as the evidence store."""
+    keys = object_store.connect(site.evidence.store).list(f"history/{store}/")
+    return min((_begun(key) for key in keys), default=None)
+
+
+def _begun(key: str) -> Instant:
+    return datetime.strptime(key.rpartition("/")[2].partition("-")[0], INSTANT).replace(tzinfo=UTC)
 
 
 def _newest(keys: tuple[str, ...], last: int | None, what: What | None) -> tuple[str, ...]:
@@ -69,6 +94,11 @@ def _entry(key: str, store: object_store.Store) -> Entry:
     except ValidationError as error:
         raise Unavailable(f"{key} in the evidence store cannot be read", "was it altered? restore it") from error
     raise Unavailable(f"{key} in the evidence store vanished while it was read", "ask again")
+
+
+def newest_of_each(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Of *entries*, oldest first: the last of each store's backups and verifications, whatever their kind."""
+    return tuple({(entry.store, entry.what): entry for entry in entries}.values())
 
 
 def stores(site: Site) -> tuple[str, ...]:

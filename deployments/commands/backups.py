@@ -10,15 +10,16 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands.output import AsJson, Site, as_json, log_to_terminal, show, told
+from deployments.commands.output import AsJson, Site, as_json, log_to_terminal, refuse, show, told
 from runbooks import site as sites
 from runbooks.errors import RecoveryError, Refused
 from runbooks.hosts import BackupKind
 from runbooks.model import now, rfc3339
 from runbooks.site import Site as SiteFile
-from tasks import history
+from tasks import history, overdue
 from tasks.cases import new_run_id
 from tasks.history import Entry
+from tasks.overdue import Overdue
 
 app = typer.Typer(
     no_args_is_help=True, help="Backups of databases and file sets, and the proof that they can be restored."
@@ -78,16 +79,22 @@ def show_history(
     last: Annotated[int, typer.Option(min=1, help="How many of each.")] = 20,
     json: AsJson = False,
 ) -> None:
-    """What each backup and each restore test came to, oldest first; with --json every check of it.
+    """What each backup and each restore test came to, oldest first; with --json every check of it. Ends with 1 when
+    the newest of one kind is red, or is overdue: its schedule asked for it, and nothing was begun since.
 
     Example: dr backups history --site production --last 7
     """
     loaded = sites.load(site)
-    found = history.read(loaded, _named(loaded, database, file_set), last=last)
+    named = _named(loaded, database, file_set)
+    found, late = history.read(loaded, named, last=last), overdue.look(loaded, named)
     if json:
-        as_json([entry.model_dump(mode="json") for entry in found])
+        as_json([*(entry.model_dump(mode="json") for entry in found), *(_late(one) for one in late)])
     else:
         show([_row(entry) for entry in found], json=False)
+    for one in late:
+        refuse(one.problem, one.hint, word="OVERDUE")
+    if late or any(not entry.ok for entry in history.newest_of_each(found)):
+        raise typer.Exit(1)
 
 
 def _each(stores: tuple[str, ...], act: Callable[[str, str], str]) -> None:
@@ -113,6 +120,13 @@ def _row(entry: Entry) -> dict[str, object]:
         "backup": entry.backup,
         "problem": entry.problem and entry.problem.splitlines()[0][:160],
     }
+
+
+def _late(one: Overdue) -> dict[str, object]:
+    return {
+        "what": one.due.what, "store": one.due.store, "kind": next(iter(one.due.kinds), None), "overdue": True,
+        "at": rfc3339(one.since), "problem": one.problem, "hint": one.hint,
+    }  # fmt: skip
 
 
 def _named(site: SiteFile, database: str | None, file_set: str | None) -> tuple[str, ...]:

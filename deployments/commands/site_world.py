@@ -8,11 +8,23 @@ from datetime import timedelta
 from functools import partial
 
 from deployments.commands import prefect_server
-from runbooks.errors import RecoveryError, Refused, Unavailable
+from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
 from runbooks.model import now, rfc3339
 from runbooks.records import Check, CheckStatus, Mode, RunKind
 from runbooks.site import Application, Bucket, Cluster, Database, FileSet, Server, Site
-from tasks import file_hosts, file_records, hosts, object_store, observer, questions, rights, rows, secrets
+from tasks import (
+    file_hosts,
+    file_records,
+    history,
+    hosts,
+    object_store,
+    observer,
+    overdue,
+    questions,
+    rights,
+    rows,
+    secrets,
+)
 from tasks.clients import kubernetes, sql
 
 Look = Callable[[], str]
@@ -50,6 +62,7 @@ def _all(site: Site) -> Iterator[tuple[str, Look]]:
         for server in (s for s in (database.server, *database.standbys) if s is not None):
             yield f"server {database.name} on {server.host}", partial(_server, site, database, server)
     yield from ((f"file set {of.name}", partial(_file_set, site, of)) for of in site.file_sets)
+    yield from ((f"daily {store}", partial(_daily, site, store)) for store in history.stores(site))
     for application in site.applications:
         yield from _application(site, application)
     yield "evidence store", partial(_writable, site.evidence.store)
@@ -168,6 +181,18 @@ def _file_set(site: Site, of: FileSet) -> str:
         file_records.must_be_known(known, found, of)
         mine = [s for s in repository.snapshots() if s.hostname == of.known_as]
         return f"repository {found[:10]}, {len(mine)} snapshots of {of.known_as}, {repository.version()}"
+
+
+def _daily(site: Site, store: str) -> str:
+    """Backups and verifications: none is overdue, and the newest of each is good."""
+    if late := overdue.look(site, (store,)):
+        raise Unavailable("; ".join(one.problem for one in late), late[0].hint)
+    newest = history.newest_of_each(history.read(site, (store,), last=1, what="backup")
+                                    + history.read(site, (store,), last=1, what="verification"))  # fmt: skip
+    for entry in newest:
+        if entry.problem is not None:
+            raise NotRecovered(f"{entry.what} of {rfc3339(entry.at)}: {entry.problem}", str(entry.hint))
+    return ", ".join(f"{entry.what} of {rfc3339(entry.at)} is good" for entry in newest) or "nothing is due yet"
 
 
 def _probes(site: Site, application: Application) -> str:

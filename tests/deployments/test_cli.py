@@ -132,9 +132,19 @@ def test_world_that_does_not_answer(shell: Shell) -> None:
     seen = {row["check"]: row["status"] for row in json.loads(done.out)}
     assert done.code == 1
     assert seen["evidence store"] == "passed"
-    assert {"cluster a", "database orders", "probes orders", "observer", "prefect"} <= {
+    assert {"cluster a", "database orders", "daily rows:orders", "probes orders", "observer", "prefect"} <= {
         name for name, status in seen.items() if status == "failed"
     }
+
+
+def test_backups_that_are_overdue(shell: Shell) -> None:
+    """None was ever made: the history names each, since when and what to do, and a script is told by the exit code."""
+    done = shell.dr("backups", "history", "--site", "lab", "--json")
+    late = {(one["store"], one["what"]) for one in json.loads(done.out) if one["overdue"]}
+    assert (done.code, late) == (1, {(store, what) for store in ("rows:orders", "files:documents")
+                                     for what in ("backup", "verification")})  # fmt: skip
+    assert "OVERDUE: full backup of rows:orders is overdue since 20" in done.err
+    assert "by hand: dr backups verify --file-set documents" in done.err
 
 
 def test_run_that_is_refused(shell: Shell) -> None:
