@@ -52,6 +52,11 @@ REMOVE = """
 [ -e "$1" ] || exit 0
 [ -f "$1/$2" ] || { echo "$1 is not a copy of ours" >&2; exit 9; }
 if [ -f "$1/data/postmaster.pid" ]; then "$3/pg_ctl" -D "$1/data" -m immediate -w -t 60 stop >/dev/null 2>&1 || true; fi
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    left=$(printf '%s' "--pg1-path=$1/data" | grep -lsF -f - /proc/[0-9]*/cmdline | cut -d/ -f3 || true)
+    [ -n "$left" ] || break
+    kill $left 2>/dev/null || true; sleep 0.5
+done
 for process in /proc/[0-9]*; do
     [ "$(readlink "$process/cwd")" = "$1/data" ] && { echo "process ${process#/proc/} still works in it" >&2; exit 9; }
 done

@@ -6,14 +6,17 @@ from datetime import timedelta
 
 from runbooks.database_ways import Damage
 from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
+from runbooks.journal import Entry
 from runbooks.model import Model
 from runbooks.records import RunKind
-from tasks import database_plan, database_restore, database_server, database_state
+from tasks import database_culprits, database_plan, database_restore, database_server, database_state
 from tasks.cases import Case
 from tasks.database_server import Postgres
 from tasks.steps import step
 
 WITHIN = timedelta(minutes=1)
+SKEW = timedelta(minutes=1)
+"""The host's clock may be off."""
 PAGE = 8192
 JUNK = """
 size=$(stat --format=%s "$1/$2")
@@ -22,6 +25,8 @@ for n in 0 $((size / 16384)) $((size / 8192 - 1)); do
     yes broken | head -c "$3" | dd of="$1/$2" bs=1 seek=$((n * 8192 + 2048)) conv=notrunc status=none
 done
 """
+DELETE = """begin; select pg_current_xact_id();
+    with gone as (delete from {table} returning 1) select count(*) from gone; commit"""
 LOSE = '[ -e "$2" ] || mv -T "$1" "$2"'
 LOSE_WAL = 'mkdir -p "$2" && find "$1/pg_wal" -maxdepth 1 -type f -exec mv -t "$2" {} +'
 
@@ -80,49 +85,78 @@ def _table(case: Case, named: str | None) -> str:
 
 
 def _delete_rows(case: Case, postgres: Postgres, named: str | None) -> Damaged:
-    """A killed attempt may have done it: then the table is empty, and its transaction is the one that did it."""
+    """A killed attempt may have done it, or its command may still do it: then no row is left for this one."""
     table, name = _table(case, named), postgres.database.database
-    done = [e for e in case.journal.of("write") if e.step == case.step and "xid" in e.data["target"]]  # type: ignore[operator]
-    begin = f"begin; select pg_current_xact_id(); delete from {table};"
-    if done and postgres.value(f"select count(*) from {table}", database=name) == "0":
-        return Damaged(what=f"rows of {table} deleted", xid=int(str(done[-1].data["target"]["xid"])))  # type: ignore[index,call-overload]
-    if postgres.value(f"select count(*) from {table}", database=name) == "0":
-        raise Refused(f"{table} is empty: to delete its rows breaks nothing", "name another one: --with table=…")
-    before = postgres.value("select pg_snapshot_xmax(pg_current_snapshot())")
-    case.write(f"delete the rows of {table}", table=table, xid=before)
+    if not _begun(case):
+        if postgres.value(f"select count(*) from {table}", database=name) == "0":
+            raise Refused(f"{table} is empty: to delete its rows breaks nothing", "name another one: --with table=…")
+        before = postgres.value("select pg_snapshot_xmax(pg_current_snapshot())")
+        case.write(f"delete the rows of {table}", table=table, not_before=int(before))
     _fault(case)
-    xid = int(postgres.sql(f"{begin} commit", database=name)[0][0])
-    case.write(f"deleted them in transaction {xid}", table=table, xid=xid)
-    return Damaged(what=f"rows of {table} deleted", xid=xid)
+    [[xid], [rows]] = postgres.sql(DELETE.format(table=table), database=name)
+    wrong = int(xid) if rows != "0" else _who_deleted(postgres, table, _begun(case)[0])
+    case.event(f"transaction {wrong} has deleted the rows of {table}")
+    return Damaged(what=f"rows of {table} deleted", xid=wrong)
+
+
+def _begun(case: Case) -> list[Entry]:
+    return [e for e in case.journal.of("write") if e.step == case.step]
+
+
+def _who_deleted(postgres: Postgres, table: str, begun: Entry) -> int:
+    """Of all transactions since the deletion was *begun*, the one that has changed most of the table."""
+    not_before = int(str(begun.data["target"]["not_before"]))  # type: ignore[index,call-overload]
+    found, _ = database_culprits.since_then(postgres, table, begun.at - SKEW)
+    for one in found:
+        if one.xid >= not_before:
+            return one.xid
+    raise NotRecovered(f"the rows of {table} are gone, and the WAL does not tell who deleted them", "see pg_waldump")
 
 
 def _corrupt(case: Case, postgres: Postgres, kind: Damage) -> Damaged:
     table, name = _table(case, database_plan.options(case).table), postgres.database.database
     if postgres.answers():
+        if _begun(case) and (why := _why_unreadable(postgres, table)):
+            return _overwritten(case, table, why)
         file = postgres.value(f"select pg_relation_filepath('{table}')", database=name)
         postgres.value("checkpoint; select 1")
         case.write(f"overwrite pages of {table}", host=postgres.server.host, file=file)
         _fault(case)
         if kind is Damage.TORN_PAGE:
-            postgres.sh('kill -KILL $(head -n 1 "$1/postmaster.pid")', postgres.data)
-        database_restore.ensure_stopped(case, postgres)
+            _kill(postgres)
+    database_restore.ensure_stopped(case, postgres)
     file = next(str(e.data["target"]["file"]) for e in case.journal.of("write") if "file" in e.data["target"])  # type: ignore[index,call-overload,operator]
     postgres.sh(JUNK, postgres.data, file, str(PAGE // 2 if kind is Damage.TORN_PAGE else PAGE - 4096))
     postgres.service(postgres.server.start, within=WITHIN)
-    try:
-        postgres.sql(f"copy {table} to program 'cat >/dev/null'", database=name)
-    except (Refused, Unavailable) as error:
-        case.event(f"it is broken: {error.problem[:200]}")
-        return Damaged(what=f"pages of {table} overwritten")
+    if why := _why_unreadable(postgres, table):
+        return _overwritten(case, table, why)
     raise NotRecovered(f"pages of {table} were overwritten, and nobody notices", "are data checksums on?")
+
+
+def _why_unreadable(postgres: Postgres, table: str) -> str | None:
+    try:
+        postgres.sql(f"copy {table} to program 'cat >/dev/null'", database=postgres.database.database)
+    except (Refused, Unavailable) as error:
+        return error.problem
+    return None
+
+
+def _overwritten(case: Case, table: str, why: str) -> Damaged:
+    case.event(f"it is broken: {why[:200]}")
+    return Damaged(what=f"pages of {table} overwritten")
+
+
+def _kill(postgres: Postgres) -> None:
+    """Those that work there: what postmaster.pid names may be dead, or a stranger. The caller sees to their end."""
+    if working := postgres.processes():
+        postgres.run(["kill", "-KILL", *working])
 
 
 def _lose(case: Case, postgres: Postgres, kind: Damage) -> Damaged:
     where = f"{postgres.data}.{case.name('lost')}"
     case.write(f"lose {'the data directory' if kind is Damage.DATA_DIRECTORY else 'pg_wal'}", directory=where)
     _fault(case)
-    kill = 'read -r pid <"$1/postmaster.pid" 2>/dev/null && kill -KILL "$pid" 2>/dev/null; true'
-    postgres.sh(kill, postgres.data)
+    _kill(postgres)
     database_restore.ensure_stopped(case, postgres)
     postgres.sh(LOSE if kind is Damage.DATA_DIRECTORY else LOSE_WAL, postgres.data, where)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
 from runbooks.database_ways import Way
@@ -11,6 +12,42 @@ from tasks.cases import Case
 from tasks.database_plan import Plan
 from tasks.database_progress import Progress
 from tasks.database_server import Postgres
+from tasks.waits import NotYet, wait_until
+
+LEFT = """
+for p in $(printf '%s' "--stanza=$1" | grep -lsF -f - /proc/[0-9]*/cmdline); do
+    told="$(tr '\\0' ' ' 2>/dev/null <"$p") " || continue
+    case ${told%% *} in pgbackrest|*/pgbackrest) ;; *) continue ;; esac
+    case $told in *" restore "*) ;; *) continue ;; esac
+    case $told in *" --pg1-path=$2 "*) ;; *" --pg1-path="*) continue ;;
+        *) grep -qxF "pg1-path=$2" "$3" || continue ;; esac
+    pid=${p#/proc/}; echo "${pid%/cmdline}"
+done; true
+"""
+"""Restores into a data directory; one that names none goes into that of the configuration."""
+
+ENDS_WITHIN = timedelta(seconds=10)
+
+
+def end_left(case: Case, postgres: Postgres) -> None:
+    """No restore of a killed attempt goes on into the data directory: its host may not know yet that we are dead.
+
+    Raises:
+        NotRecovered: one does not end.
+    """
+
+    def look() -> bool | NotYet:
+        left = postgres.sh(LEFT, postgres.stanza, postgres.data, postgres.backups.config).split()
+        if not left:
+            return True
+        case.event(f"a restore that was begun before is ended: {', '.join(left)}")
+        postgres.run(["kill", *left])
+        return NotYet(", ".join(left))
+
+    wait_until(
+        look, within=ENDS_WITHIN, what=f"end of the restore before on {postgres.server.host}",
+        otherwise=NotRecovered, hint="end it by hand; then go on with this run",
+    )  # fmt: skip
 
 
 def arguments_of(plan: Plan, *, then: Literal["promote", "pause"] = "promote") -> list[str]:

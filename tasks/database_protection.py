@@ -41,9 +41,11 @@ def _taken(case: Case, postgres: Postgres) -> database_backups.BackupSet | None:
 
 
 def _take(case: Case, postgres: Postgres) -> None:
-    """A scheduled backup that holds the lock is waited for."""
+    """Another backup that holds the lock is waited for; it may be this run's own, of an attempt that was killed."""
 
     def look() -> bool | NotYet:
+        if _taken(case, postgres) is not None:
+            return True
         done = postgres.pgbackrest(
             "--type=full", f"--annotation=dr-run={case.run_id}", "backup", within=case.within("clean_up")
         )

@@ -21,7 +21,7 @@ from tasks import (
     database_tables,
 )
 from tasks.cases import Case
-from tasks.database_files import arguments_of, follow
+from tasks.database_files import arguments_of, end_left, follow
 from tasks.database_plan import Plan
 from tasks.database_progress import Replay
 from tasks.database_server import Postgres
@@ -40,6 +40,7 @@ mv -T "$1" "$2"
 ROOM = 'df --output=avail --block-size=1 "$(dirname "$1")" | tail -n 1'
 CHANGED = """
 cd "$1"; since=$2 aside=$3; shift 3
+exec 9<"$aside"; flock 9
 [ ! -e "$aside/.complete" ] || exit 0
 { find . -type f ! -path "./pg_wal/*" -newermt "$since" -print0
   for file in "$@"; do find . -type f -path "./$file*" -print0; done; } | sort -zu >"$aside/.changed"
@@ -49,7 +50,9 @@ free=$(df --output=avail --block-size=1 "$aside" | tail -n 1)
 xargs -0 -r cp -p --parents -t "$aside" <"$aside/.changed"
 : >"$aside/.complete"
 """
-"""What a delta restore is going to change: the files that are newer than the backup, and those that are damaged."""
+"""What a delta restore is going to change: the files that are newer than the backup, and those that are damaged.
+
+The same of a killed attempt may still be at work there: it is waited for, or it would copy what is restored already."""
 LAST_WORDS = "tail -n 100 \"$1\" 2>/dev/null | grep -E '(FATAL|PANIC|DETAIL):' | tail -n 2 || true"
 IN_RECOVERY = """select pg_is_in_recovery(), coalesce(pg_last_wal_replay_lsn()::text, ''),
     case when pg_is_in_recovery() then pg_get_wal_replay_pause_state() end"""
@@ -204,6 +207,7 @@ def restore(case: Case) -> Restored:
             return Restored(seconds=returned.seconds, bytes=plan.backup.size_bytes, returned=returned)
         _must_be_at_rest(postgres)
         began = time.monotonic()
+        end_left(case, postgres)
         if plan.way is not Way.DELTA:
             _clear_half(case, postgres)
         arguments = arguments_of(plan)

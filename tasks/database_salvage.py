@@ -11,11 +11,12 @@ from tasks.database_server import Postgres
 
 KEEP = """
 mkdir -p "$2"
+exec 9<"$2"; flock 9
 [ ! -e "$2/.kept" ] || exit 0
 if [ -d "$1" ]; then find "$1" -maxdepth 1 -type f -name '[0-9A-F]*' -exec cp -p -t "$2" {} +; fi
 : >"$2/.kept"
 """
-"""Not marked as kept unless every file was copied: a full disk is seen."""
+"""Not marked as kept unless every file was copied: a full disk is seen. One at a time, as of a killed attempt."""
 SEGMENTS = """ls "$1" 2>/dev/null | grep -E '^[0-9A-F]{24}$' | sort || true"""
 COPY_WITHIN = timedelta(minutes=10)
 NOTHING = "0" * 24

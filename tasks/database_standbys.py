@@ -24,6 +24,8 @@ ANEW = """
 set -e
 export PGAPPNAME=dr-runbooks
 [ -e "$3" ] || [ ! -e "$1" ] || mv -T "$1" "$3"
+mkdir -p "$3"
+exec 9<"$3"; flock 9
 rm -rf "$1"
 "$2" --dbname="$4" --pgdata="$1" --wal-method=stream --checkpoint=fast ${5:+--slot="$5"}
 if [ -z "$6" ] && [ -e "$3/postgresql.auto.conf" ]; then
@@ -35,7 +37,8 @@ else
 fi
 : >"$1/standby.signal"
 """
-"""Its settings are those that it had; of a former primary, those that lead it to the new one."""
+"""Its settings are those that it had; of a former primary, those that lead it to the new one. One at a time: the copy
+of a killed attempt may still come in."""
 
 
 @step

@@ -1,4 +1,4 @@
-"""kill -9 of the runner, in turn behind every step: the same run goes on."""
+"""kill -9 of the runner, in turn behind every step, and in the middle of those that take long: the same run goes on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from runbooks import documents, journal
 from runbooks.records import RunKind
-from tests.database import outside
+from tests.database import outside, withheld
 from tests.database.the_database import DRILL, SCENARIO, TheDatabase
 from tests.lab import stopwatch
 from tests.lab.test_drills import wait_for
@@ -73,3 +73,25 @@ def test_killed_behind_each_step(database: TheDatabase, run_id: str, tmp_path: P
     assert len([what for what in written if what.startswith("delete the rows")]) == 1
     seen = outside.agrees(database, database.report(run_id), log)
     assert seen.lost == []
+
+
+IN_THE_MIDDLE = [
+    ("write", "database_disasters.damage", 0.3),
+    ("intent", "database_fence.close", 0.3),
+    ("write", "database_restore.set_aside", 0.05),
+    ("write", "database_restore.restore", 0.6),
+    ("write", "database_restore.recover", 0.3),
+    ("write", "database_protection.check", 1.0),
+]
+"""While it loses the directory, fences, renames, restores, recovers, and takes the new full backup."""
+
+
+def test_killed_in_the_middle_of_steps(database: TheDatabase, run_id: str) -> None:
+    """It goes on though the host has not heard that we are dead, and is still at work on what we had begun: one restore
+    comes in, one backup is made, and nothing is done twice."""
+    with withheld.between(database) as network:
+        network.forgetful = True
+        written = resumed(database, run_id, "data-directory", IN_THE_MIDDLE)
+    assert len([what for what in written if what.startswith("take a full backup")]) <= 2
+    lost = list(database.folder().glob(f"data.lost-{run_id}"))
+    assert [(one / "PG_VERSION").exists() for one in lost] == [True]
