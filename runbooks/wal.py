@@ -61,6 +61,22 @@ def gaps(
     return sorted(missing)
 
 
+def name(path: str) -> str | None:
+    """Of a segment in a repository; None: it is another file."""
+    found = SEGMENT.search(path)
+    return None if found is None else "".join(found.groups()[:3])
+
+
+def begin(segment: str, *, size: int = SEGMENT_BYTES) -> int:
+    """Its first position."""
+    return _number(segment[8:16], segment[16:24], size) * size
+
+
+def segment(on: int, at: int, *, size: int = SEGMENT_BYTES) -> str:
+    """The one that holds a position on a timeline."""
+    return _name(on, at // size, size)
+
+
 def between(first: str, last: str, *, size: int = SEGMENT_BYTES) -> list[str]:
     """The segments from one to another, on the timeline of the first."""
     begin, end = (_number(name[8:16], name[16:24], size) for name in (first, last))

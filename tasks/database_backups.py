@@ -67,13 +67,15 @@ def read(postgres: Postgres) -> Repository:
     return _repository(info, postgres)
 
 
-def ask(postgres: Postgres) -> dict[str, Any]:
-    """What `info` says of the stanza. A stanza or backups that are missing are told by its `status.code`.
+def ask(postgres: Postgres, *options: str) -> dict[str, Any]:
+    """What `info` says of the stanza, or of the one set that *options* name. A stanza or backups that are missing are
+    told by its `status.code`.
 
     Raises:
         Unavailable: the repository does not answer, or only in part; Refused: it does not let us in.
+        Damaged: a file of it that is needed cannot be read.
     """
-    done = pgbackrest.run(postgres, pgbackrest.SOON, "--output=json", "info")
+    done = pgbackrest.run(postgres, pgbackrest.SOON, "--output=json", *options, "info")
     try:
         [info] = _INFO.validate_json(done.stdout)
     except (ValidationError, ValueError) as error:

@@ -13,6 +13,7 @@ from tasks import (
     database_backups,
     database_candidates,
     database_culprits,
+    database_manifests,
     database_rows,
     database_server,
     database_symptoms,
@@ -72,7 +73,7 @@ def expect(case: Case) -> None:
     way = given.way or WAY_OF[given.damage]
     with database_server.primary(case) as postgres:
         repository = database_timelines.leading(postgres, database_backups.read(postgres), None)
-        chosen = database_backups.choose(repository, before=None, named=case.request.backup)
+        chosen = database_manifests.choose(case, postgres, repository, before=None)
         bound = _unarchived_seconds(postgres)
     case.note(
         "plan", backup=chosen.label, way=way.value, why=f"drill: {given.damage}",
@@ -103,7 +104,7 @@ def choose(case: Case) -> Plan:
         past = database_timelines.past(postgres, repository, found.timeline)
         _tell_of_others(case, past, database_timelines.newest(postgres, repository))
         repository = database_timelines.within(repository, past, before=target.value if target.kind == "lsn" else None)
-        chosen = database_backups.choose(repository, before=target.at, named=case.request.backup)
+        chosen = database_manifests.choose(case, postgres, repository, before=target.at)
         database_wal.must_have_no_gap(postgres, repository, chosen, past)
         if given.table is not None and found.answers:
             database_rows.must_be_mergeable(postgres, given.table)

@@ -19,6 +19,7 @@ from tasks import (
     database_state,
     database_symptoms,
     database_tables,
+    database_wal,
 )
 from tasks.cases import Case
 from tasks.database_files import arguments_of, end_left, follow
@@ -246,14 +247,16 @@ def recover(case: Case) -> Recovered:
             if started.exit_code != 0 and not postgres.processes():
                 raise _died(postgres, started.said)
         timeline, lsn, commit = _finished(case, postgres, _replay(case, postgres, plan))
-        reason = must_have_come_from(plan, postgres, int(timeline))
-        must_have_stopped_there(plan, reason)
+        fork = must_have_come_from(plan, postgres, int(timeline))
+        must_have_stopped_there(plan, fork.reason)
+        if plan.target.kind is None and plan.way is not Way.PROMOTE:
+            database_wal.must_be_read_to_its_end(postgres, fork.timeline, fork.position)
         _forget_target(postgres)
         found = Recovered(
-            timeline=int(timeline), forked_at=lsn, reason=reason,
+            timeline=int(timeline), forked_at=lsn, reason=fork.reason,
             last_commit_at=datetime.fromisoformat(commit).replace(tzinfo=UTC) if commit else None,
         )  # fmt: skip
-    case.event(f"recovered to timeline {found.timeline}: {reason}; last commit {commit or 'unknown'} UTC")
+    case.event(f"recovered to timeline {found.timeline}: {found.reason}; last commit {commit or 'unknown'} UTC")
     case.clock("restored")
     return found
 

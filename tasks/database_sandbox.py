@@ -14,6 +14,7 @@ from tasks import (
     database_archive,
     database_backups,
     database_copies,
+    database_manifests,
     database_plan,
     database_server,
     database_state,
@@ -57,7 +58,7 @@ def make(case: Case) -> Made:
     with database_server.original(case) as postgres:
         copy = of(case, postgres)
         repository = database_timelines.leading(postgres, database_backups.read(postgres), look(postgres).timeline)
-        chosen = database_backups.choose(repository, before=None, named=case.request.backup)
+        chosen = database_manifests.choose(case, postgres, repository, before=None)
         segment = database_archive.switch(postgres)
         database_copies.make(case, copy, chosen.size_bytes)
         database_archive.wait_for(postgres, segment)

@@ -9,6 +9,7 @@ from runbooks.records import Check, CheckStatus
 from tasks import database_timelines
 from tasks.database_plan import Plan
 from tasks.database_server import Postgres
+from tasks.database_timelines import Fork
 
 TIMELINE = "select timeline_id from pg_control_checkpoint()"
 HINT = "clients are still kept out; the old directory lies beside"
@@ -38,8 +39,8 @@ def _is_behind(plan: Plan, reason: str) -> bool:
     return reason.startswith("before ") and plan.target.at is not None and left_out >= plan.target.at
 
 
-def must_have_come_from(plan: Plan, postgres: Postgres, timeline: int) -> str:
-    """Why it left the timeline that the plan follows, in PostgreSQL's own words.
+def must_have_come_from(plan: Plan, postgres: Postgres, timeline: int) -> Fork:
+    """Where it left the timeline that the plan follows, and why.
 
     Raises:
         NotRecovered: it came from another one: all that was committed on the planned one is missing.
@@ -48,7 +49,7 @@ def must_have_come_from(plan: Plan, postgres: Postgres, timeline: int) -> str:
     if not forks or plan.timeline not in (None, forks[-1].timeline):
         came = f"timeline {forks[-1].timeline}" if forks else "no other"
         raise NotRecovered(f"timeline {timeline} comes from {came}, the plan follows timeline {plan.timeline}", HINT)
-    return forks[-1].reason
+    return forks[-1]
 
 
 def still_there(plan: Plan, postgres: Postgres, timeline: int) -> Check:
@@ -56,7 +57,7 @@ def still_there(plan: Plan, postgres: Postgres, timeline: int) -> Check:
     name, expected = "timeline", f"{timeline}, from {plan.timeline}"
     now = int(postgres.value(TIMELINE))
     try:
-        must_have_stopped_there(plan, must_have_come_from(plan, postgres, now))
+        must_have_stopped_there(plan, must_have_come_from(plan, postgres, now).reason)
     except NotRecovered as error:
         return Check(name=name, expected=expected, observed=error.problem, status=CheckStatus.FAILED)
     status = CheckStatus.PASSED if now == timeline else CheckStatus.FAILED

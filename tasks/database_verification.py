@@ -9,12 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from runbooks import wal
 from runbooks.errors import NotRecovered, Refused
 from runbooks.hosts import Question, RestoreTest, Server
 from runbooks.model import Model, now, spell
 from runbooks.records import CheckStatus
 from runbooks.site import Database, Site
-from tasks import archives, database_backups, database_server, history, repository_files, scratch_restores
+from tasks import (
+    archives,
+    database_backups,
+    database_server,
+    database_timelines,
+    history,
+    repository_files,
+    scratch_restores,
+)
 from tasks.archives import Archiver
 from tasks.daily import Result
 from tasks.database_backups import BackupSet, Repository
@@ -36,6 +45,7 @@ union all select 'constraint ' || conname || ' of ' || conrelid::regclass from p
 order by 1
 """
 TIMELINE = "select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
+SEGMENT_BYTES = "select setting from pg_settings where name = 'wal_segment_size'"
 READ_ALL = "repository read by pgBackRest"
 WEEK = timedelta(days=6, hours=12)
 IN_A_WEEK = 20
@@ -127,9 +137,11 @@ def _look_at_restore(
 ) -> None:
     tested.backup = backup.label
     where = {"folder": test.folder, "port": test.port, "within": test.within}
+    newest = database_backups.read(tester).newest_wal  # of the repository that is read: another host's may be a replica
     with scratch_restores.restored(tester, backup, **where) as scratch:  # type: ignore[arg-type]
         looks.passed("restored and started", "recovered", "recovered")
         _look_at_copy(looks, scratch, test, before)
+        _look_at_its_end(looks, scratch, newest)
         tested.data_age_seconds = _age(looks, scratch, tester.database.database, test, before)
         looks.equal("pg_amcheck", "no corruption", lambda: _amcheck(scratch), DAMAGED)
         looks.equal("page checksums", "all right", lambda: _checksums(scratch), DAMAGED)
@@ -193,6 +205,27 @@ def _look_at_copy(looks: Looks, scratch: Scratch, test: RestoreTest, before: Pro
             lambda: scratch.ask(TIMELINE, database="postgres")[0][0],
             "the archive leads to another timeline than production's: was a copy started with archiving on?",
         )  # fmt: skip
+
+
+def _look_at_its_end(looks: Looks, scratch: Scratch, newest: str | None) -> None:
+    """What pgBackRest cannot unpack is for PostgreSQL not there: it takes that for the end, and says nothing."""
+    looks.equal(
+        "WAL read up to", newest or "some", lambda: _read_up_to(scratch, newest or ""),
+        "that segment or the one behind it is damaged in the archive, and nothing behind it can be recovered: "
+        "take a full backup at once, dr backups make --kind full",
+    )  # fmt: skip
+
+
+def _read_up_to(scratch: Scratch, newest: str) -> str:
+    """The newest segment that the copy has read: *newest*, or one on the way to it, or none if there is none."""
+    if not newest:
+        return "none"
+    [[size]] = scratch.ask(SEGMENT_BYTES, database="postgres")
+    [[timeline]] = scratch.ask(TIMELINE, database="postgres")
+    lines = scratch.ask(f"select pg_read_file('pg_wal/{timeline}.history')", database="postgres")
+    fork = database_timelines.read(int(timeline, 16), "\n".join(line[0] for line in lines)).forks[-1]
+    is_behind = fork.position < wal.begin(newest, size=int(size))
+    return wal.segment(fork.timeline, fork.position, size=int(size)) if is_behind else newest
 
 
 def _after(timeline: str) -> str:

@@ -6,8 +6,8 @@ import json
 from datetime import timedelta
 
 from runbooks import wal
-from runbooks.errors import Refused
-from tasks import pgbackrest
+from runbooks.errors import NotRecovered, Refused
+from tasks import database_backups, pgbackrest
 from tasks.database_backups import BackupSet, Repository
 from tasks.database_server import Postgres
 from tasks.database_timelines import Past
@@ -38,6 +38,27 @@ def must_have_no_gap(postgres: Postgres, repository: Repository, chosen: BackupS
         look, within=ON_THE_WAY, what=f"WAL behind backup {chosen.label} in the archive", otherwise=Refused,
         hint="recovery would silently end before the gap: choose another --backup, a target before it, or way=promote",
     )  # fmt: skip
+
+
+def must_be_read_to_its_end(postgres: Postgres, timeline: int, ended_at: int) -> None:
+    """Recovery ended at that position, in the newest segment that the archive holds of *timeline*, or later.
+
+    What pgBackRest cannot unpack is for PostgreSQL not there: it promotes before it, with the same words as at the end.
+
+    Raises:
+        NotRecovered: it ended before; what was committed since is missing.
+    """
+    repository = database_backups.read(postgres)
+    past = Past(timeline=timeline, forks=())
+    newest = max((name for path in _listed(postgres, repository, past) if (name := wal.name(path))), default=None)
+    size = _segment_bytes(postgres)
+    if newest is not None and ended_at < wal.begin(newest, size=size):
+        last = wal.segment(timeline, ended_at, size=size)
+        raise NotRecovered(
+            f"recovery ended in WAL segment {last}, and the archive holds WAL up to {newest}",
+            f"{last} or the one behind it is damaged in the archive: pgbackrest verify tells. Its original may lie in "
+            "pg_wal of the old directory or of a standby; or go back with way=promote. Clients are still kept out",
+        )
 
 
 def _listed(postgres: Postgres, repository: Repository, past: Past) -> list[str]:

@@ -21,6 +21,9 @@ NO_STANZA, NO_BACKUP = 1, 2
 """Of `status.code` in `info`, which ends with 0 all the same."""
 LONGEST = 500
 LOCKED, STOPPED, ARCHIVE_LATE, LABELS = 50, 62, 82, 106
+DAMAGED_HINT = (
+    "the repository is damaged: keep it as it is, use another backup set or its replica, and take a full backup"
+)
 MISSING = (37, 55, 73, 103)
 """option-required ("does this stanza exist?"), file-missing, path-missing, repo-invalid."""
 DATABASE = (56, 57)
@@ -29,6 +32,7 @@ AWAY = (39, 42, 49, 95, 99, 101, 105)
 DAMAGED = (26, 28, 29)
 """checksum, file-invalid, format."""
 REFUSED_BY_S3 = re.compile(r"failed with (401|403|404) ")
+UNREADABLE = re.compile(r"unable to load (info|backup manifest) file .*(Checksum|Format|FileInvalid)Error", re.DOTALL)
 TELLING = re.compile(r"^(ERROR|WARN)|Error: |HTTP request failed|<Code>")
 CODE = re.compile(r"<Code>(\w+)</Code>")
 HOLDERS = """
@@ -48,6 +52,10 @@ class Locked(Unavailable):
 
 class Stopped(Refused):
     """Somebody ran `pgbackrest stop`: neither backups nor archiving go on until `start`."""
+
+
+class Damaged(Refused):
+    """A file of the repository is there, and is not what was written: asking again does not help."""
 
 
 class NoStanza(Refused):
@@ -82,6 +90,8 @@ def failed(stanza: str, command: str, code: int | None, how: str, output: bytes)
 
 def _of_repository(problem: str, said: str, code: int | None) -> RecoveryError | None:
     """A refusal of S3's comes under several codes, inside other messages."""
+    if UNREADABLE.search(said):
+        return Damaged(problem, DAMAGED_HINT)
     if REFUSED_BY_S3.search(said):
         return Refused(problem, "are the key, the bucket and the endpoint in pgbackrest.conf right, and not revoked?")
     if code in AWAY:
@@ -101,9 +111,7 @@ def _hint(code: int | None) -> str:
     if code == LABELS:
         return "was a newer set removed by hand, or the clock set back? a full backup begins anew: --kind full"
     if code in DAMAGED:
-        return (
-            "the repository is damaged: keep it as it is, use another backup set or its replica, and take a full backup"
-        )
+        return DAMAGED_HINT
     return "see pgBackRest's log on that host"
 
 

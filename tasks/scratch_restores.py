@@ -204,7 +204,7 @@ def _restore(scratch: Scratch, backup: BackupSet, options: Sequence[str], within
     try:
         pgbackrest.run(postgres, *own, *what, f"--recovery-option=restore_command={fetch}", *options, "restore",
                        within=within)  # fmt: skip
-    except NotRecovered as error:
+    except (NotRecovered, pgbackrest.Damaged) as error:
         raise NotRecovered(f"backup {backup.label} cannot be restored: {error.problem}", error.hint) from error
 
 

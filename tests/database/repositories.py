@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import boto3
@@ -38,7 +39,12 @@ class Bucket:
         return bytes(self._client.get_object(Bucket=self._name, Key=key)["Body"].read())
 
     def put(self, key: str, body: bytes) -> None:
+        """It is there for whoever asks next: a busy server answers with the version before for a moment."""
         self._client.put_object(Bucket=self._name, Key=key, Body=body)
+        until = time.monotonic() + 20
+        while self.get(key) != body:
+            assert time.monotonic() < until, f"{key} stays as it was"
+            time.sleep(0.1)
 
     @contextmanager
     def flipped(self, key: str) -> Iterator[None]:
@@ -51,6 +57,14 @@ class Bucket:
             yield
         finally:
             self.put(key, before)
+
+    @contextmanager
+    def all_flipped(self, part: str) -> Iterator[None]:
+        """Every file that holds *part* in its name: a file and its copy."""
+        with ExitStack() as each:
+            for key in self.keys(part):
+                each.enter_context(self.flipped(key))
+            yield
 
     @contextmanager
     def gone(self, key: str) -> Iterator[None]:

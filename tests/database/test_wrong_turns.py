@@ -112,6 +112,54 @@ def test_gap_in_the_wal(database: TheDatabase, tmp_path: Path) -> None:
         planned(case_of(tmp_path, target_xid=committed(database)))
 
 
+def test_damaged_manifest(database: TheDatabase, tmp_path: Path) -> None:
+    """pgBackRest lists the set as good, and fails when the old directory is aside: the set before it is chosen and
+    somebody is told, one that is named is refused; so is all when none is left."""
+    sets = database.sets()
+    xid, bucket = committed(database), repositories.Bucket(database, "pgbackrest")
+    with bucket.all_flipped(f"/{sets[-1]}/backup.manifest"):
+        assert planned(case_of(tmp_path, target_xid=xid)).backup.label == sets[-2]
+        with pytest.raises(Refused, match=f"backup set {sets[-1]}: .*unable to load backup manifest") as refused:
+            planned(case_of(tmp_path / "named", backup=sets[-1], target_xid=xid))
+    assert "the repository is damaged: keep it as it is" in refused.value.hint
+    told = [e.data["problem"] for e in journal.read(tmp_path / "wrong-turn" / "journal.jsonl") if e.kind == "finding"]
+    assert [sets[-1] in str(problem) for problem in told] == [True]
+    with (
+        bucket.all_flipped("/backup.manifest"),
+        pytest.raises(Refused, match=rf"no usable backup set.*; not usable: .*{sets[-2]}"),
+    ):
+        planned(case_of(tmp_path / "none", target_xid=xid))
+
+
+@pytest.mark.parametrize("name", ["backup/lab/backup.info", "archive/lab/archive.info"])
+def test_damaged_index_of_the_repository(database: TheDatabase, tmp_path: Path, name: str) -> None:
+    """Without it, and its copy, pgBackRest knows of no set: nothing is begun, and asking again would not help."""
+    bucket = repositories.Bucket(database, "pgbackrest")
+    with bucket.all_flipped(name), pytest.raises(Refused, match=f"unable to load info file .*{name}") as refused:
+        planned(case_of(tmp_path))
+    assert "the repository is damaged" in refused.value.hint
+
+
+def test_damaged_wal(database: TheDatabase, tmp_path: Path) -> None:
+    """For PostgreSQL what cannot be unpacked is not there: it promotes before it, and says the same as at the end."""
+    database.sql("select pg_switch_wal()")
+    segments = []
+    for _ in range(2):
+        committed(database)
+        segments.append(database.sql("select pg_walfile_name(pg_switch_wal())"))
+    database.pgbackrest("check")
+    case = case_of(tmp_path, way="full")
+    planned(case)
+    with repositories.Bucket(database, "pgbackrest").all_flipped(f"/{segments[0]}-"):
+        for step in (database_restore.stop, database_restore.set_aside, database_restore.restore):
+            step(case)
+        with pytest.raises(NotRecovered, match=r"recovery ended in WAL segment \w{24}, .* WAL up to") as error:
+            database_restore.recover(case)
+    ended = error.value.problem.split()[5].rstrip(",")
+    assert ended <= segments[0]
+    assert case.clock_of("restored") is None
+
+
 def test_set_of_a_future_that_was_given_up(database: TheDatabase, tmp_path: Path) -> None:
     """After a recovery the newest set may be of a timeline that was left: PostgreSQL refuses it, when it is down."""
     database.pgbackrest("--type=full", "backup")
