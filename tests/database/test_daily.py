@@ -136,6 +136,28 @@ def test_green_day(database: TheDatabase, site: Site, run_id: str) -> None:
     assert [key for key in keys if key in shown.stdout] == []
 
 
+def test_restored_on_another_host(database: TheDatabase, site: Site, run_id: str) -> None:
+    """By the standby's hands, from the repository that is known there; the database's own host only answers."""
+    [one] = site.databases
+    assert one.restore_test is not None
+    folder = database.folder("b") / "restore-test"
+    test = one.restore_test.model_copy(update={"host": "db-b", "folder": str(folder)})
+    back_up(site, run_id)
+    database.sql("select pg_switch_wal()")
+    made = database.sets()[-1]
+    asked = 'pgbackrest --config="$1" --stanza=lab info', str(database.folder("b") / "pgbackrest.conf")
+    database.until(lambda: made in database.on_host(*asked), "its replica")
+    elsewhere = site.model_copy(update={"databases": (one.model_copy(update={"restore_test": test}),)})
+    with ThreadPoolExecutor(1) as pool:
+        tested, seen = pool.submit(verify, elsewhere, run_id), set[str]()
+        while not tested.done():
+            seen |= {p.folder for p in processes() if p.folder.endswith("/restore-test/data")}
+            time.sleep(0.05)
+    assert (tested.result().problem, tested.result().backup) == (None, made)
+    assert seen == {f"{folder}/data"}
+    assert (list(folder.iterdir()), scratch(database)) == ([], [])
+
+
 def test_one_flipped_byte(database: TheDatabase, site: Site, run_id: str) -> None:
     """pgBackRest's own verify ends with 0; the verification is red, by what verify says and by what a restore does. The
     channel is told, with a hint."""

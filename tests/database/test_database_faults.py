@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from runbooks.errors import NotRecovered, Refused
+from runbooks import site as sites
+from runbooks.errors import NotRecovered, Refused, Unavailable
 from tasks import database_files, database_plan, database_restore, database_server, database_symptoms
-from tests.database import repositories
+from tasks.cases import Attempt, Case
+from tests.database import repositories, withheld
 from tests.database.repositories import Bucket
-from tests.database.test_wrong_turns import case_of
+from tests.database.test_daily import processes
+from tests.database.test_wrong_turns import case_of, planned
 from tests.database.the_database import TheDatabase
 
 pytestmark = [pytest.mark.database, pytest.mark.timeout(300)]
@@ -79,6 +83,51 @@ def test_corrupt_file_in_the_repository(database: TheDatabase, run_id: str) -> N
     assert "pgbackrest restore on db-a" in done.stderr
     assert (database.folder() / f"data.lost-{run_id}" / "PG_VERSION").exists()
     assert any("the old data directory lies in" in one.problem for one in report.findings)
+
+
+def test_wrong_user(database: TheDatabase, run_id: str) -> None:
+    """The host does not let that one in: told with its name, and nobody is asked for a password."""
+    with database.site(('user = "postgres"\nkey_file', 'user = "nobody"\nkey_file')):
+        is_refused(database, run_id, "nobody")
+
+
+def test_cut_off_and_then_not_starting(database: TheDatabase, tmp_path: Path) -> None:
+    """The connection ends in the middle of the restore, which ends with it; made again, the server does not start over
+    a wrong setting, in its own words. Once that is mended, the run goes on to its end."""
+    with withheld.between(database) as network:
+        case = case_of(tmp_path, way="full")
+        planned(case)
+        for step in (database_restore.stop, database_restore.set_aside):
+            step(case)
+        threading.Thread(target=_cut_in_restore, args=(network, database)).start()
+        with pytest.raises(Unavailable, match="the connection broke while pgbackrest on db-a ran"):
+            database_restore.restore(case)
+        database.until(lambda: not restoring(database), "end of the restore")
+        database_restore.restore(case)
+    settings = database.data / "postgresql.auto.conf"
+    right = settings.read_text()
+    settings.write_text(f"{right}work_memory = 4MB\n")
+    case = going_on(case)
+    with pytest.raises(NotRecovered, match=r"configuration file .*postgresql.auto.conf.* contains errors"):
+        database_restore.recover(case)
+    settings.write_text(right)
+    assert database_restore.recover(case).reason == "no recovery target specified"
+
+
+def going_on(case: Case) -> Case:
+    """The same run, with the site file as it is now."""
+    return Case(case.run_id, case.request, Attempt(), sites.load("lab"), case.journal)
+
+
+def restoring(database: TheDatabase) -> list[int]:
+    config = f"--config={database.folder() / 'pgbackrest.conf'}"
+    return [p.pid for p in processes() if "restore" in p.argv and config in p.argv]
+
+
+def _cut_in_restore(network: withheld.Network, database: TheDatabase) -> None:
+    database.until(lambda: restoring(database), "a restore")
+    time.sleep(0.2)
+    network.cut()
 
 
 @contextmanager
