@@ -36,6 +36,16 @@ class Damage(StrEnum):
     WRONG_DELETE = "wrong-delete"
 
 
+WAYS = {
+    Damage.PAGES: (Way.DELTA, Way.FULL, Way.PROMOTE),
+    Damage.TORN_PAGE: (Way.DELTA, Way.FULL, Way.PROMOTE),
+    Damage.DATA_DIRECTORY: (Way.FULL, Way.PROMOTE),
+    Damage.WAL: (Way.FULL, Way.DELTA, Way.PROMOTE),
+    Damage.WRONG_DELETE: (Way.POINT_IN_TIME, Way.TABLE),
+}
+"""Which ways lead back from a drill's damage; the first one is what the diagnosis is going to choose."""
+
+
 class Options(Model):
     """The parameters that only `database-corruption` has. At most one target."""
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from runbooks.errors import RecoveryError, Refused
 from runbooks.hosts import Server
 from runbooks.model import Model
+from runbooks.records import RunKind
 from runbooks.site import Database
 from tasks import database_server
 from tasks.cases import Case
@@ -54,14 +55,15 @@ def _look(case: Case, server: Server, flushed: str | None, corrupt: Sequence[str
 
 
 def _judged(one: Postgres, flushed: str | None, corrupt: Sequence[str]) -> Candidate:
-    """A standby that does not stream is given the time in which it connects again."""
+    """A standby that does not stream is given the time in which it connects again: it has to receive the last record
+    that the primary writes when it is stopped."""
     until = time.monotonic() + CONNECTS_SECONDS
     while True:
         [[recovering, received, replayed, checksums, streams]] = one.sql(STATE)
         received, behind = received or replayed, None
         if flushed is not None and received:
             behind = int(one.sql(BEHIND, flushed=flushed, received=received)[0][0])
-        if not behind or streams == "t" or time.monotonic() > until:
+        if flushed is None or streams == "t" or time.monotonic() > until:
             break
         time.sleep(0.5)
     problem = _problem(one, recovering, received, checksums, corrupt)
@@ -85,7 +87,9 @@ def _problem(one: Postgres, recovering: str, received: str, checksums: str, corr
 
 
 def obstacle(case: Case, database: Database, host: str) -> str | None:
-    """Why clients could not be led to this standby; None: they can."""
+    """Why clients could not be led to this standby; None: they can, or (sandbox) nobody is led there."""
+    if case.kind is RunKind.SANDBOX:
+        return None
     server = next(s for s in database.standbys if s.host == host)
     if server.lead is not None:
         return None

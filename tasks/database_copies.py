@@ -1,6 +1,7 @@
 """A copy of a database beside it: restored into a folder of its own, on a socket of its own. Production is only read.
 
-It listens nowhere, archives nothing into production's repository, and loads no library that could act by itself.
+It listens nowhere, archives nothing into production's repository, and loads no library that could act by itself. A copy
+of a copy lies in the folder of the first one, and goes with it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ MAKE = """
 umask 077
 mkdir -p -- "$1" && : >"$1/$2"
 cd "$1" && mkdir data run log lock archive tablespaces
-printf 'local all all trust\\n' >hba.conf
+printf 'local all all trust\\nlocal replication all trust\\n' >hba.conf
 : >postgresql.conf
 df --output=avail --block-size=1 . | tail -n 1
 """
@@ -51,34 +52,43 @@ exec "$1/pg_ctl" --pgdata="$2" --log="$3" --wait --timeout=3600 --options="$4 $l
 REMOVE = """
 [ -e "$1" ] || exit 0
 [ -f "$1/$2" ] || { echo "$1 is not a copy of ours" >&2; exit 9; }
-if [ -f "$1/data/postmaster.pid" ]; then "$3/pg_ctl" -D "$1/data" -m immediate -w -t 60 stop >/dev/null 2>&1 || true; fi
-for _ in 1 2 3 4 5 6 7 8 9 10; do
-    left=$(printf '%s' "--pg1-path=$1/data" | grep -lsF -f - /proc/[0-9]*/cmdline | cut -d/ -f3 || true)
-    [ -n "$left" ] || break
-    kill $left 2>/dev/null || true; sleep 0.5
-done
-for process in /proc/[0-9]*; do
-    [ "$(readlink "$process/cwd")" = "$1/data" ] && { echo "process ${process#/proc/} still works in it" >&2; exit 9; }
+working() {
+    find /proc -maxdepth 2 -name cwd -lname "$1/*" 2>/dev/null | cut -d/ -f3
+    printf '%s' "--pg1-path=$1/" | grep -lsF -f - /proc/[0-9]*/cmdline | cut -d/ -f3 || :
+}
+tries=0
+while left=$(working "$1"); [ -n "$left" ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || { echo "processes still work in $1: $left" >&2; exit 9; }
+    for p in $left; do
+        case "$(cat "/proc/$p/comm" 2>/dev/null)" in
+            postgres) kill -QUIT "$p" 2>/dev/null || : ;;
+            pgbackrest) kill -TERM "$p" 2>/dev/null || : ;;
+        esac
+    done
+    sleep 0.2
 done
 rm -rf -- "$1"
 """
-CLEAR = """
+"""By what works in the folder, not by a pid in a file: that may be a stranger's by now."""
+LEFT = """
 for folder in "$1".copy-*; do
-    [ "$folder" != "$2" ] && [ -f "$folder/$3" ] || continue
-    if [ -f "$folder/data/postmaster.pid" ]; then
-        "$4/pg_ctl" -D "$folder/data" -m immediate -w -t 60 stop >/dev/null 2>&1 || true
-    fi
-    rm -rf -- "$folder"; echo "$folder"
+    if [ "$folder" != "$2" ] && [ -f "$folder/$3" ]; then echo "$folder"; fi
 done
 """
 STOPS_WITHIN = timedelta(minutes=2)
 
 
 class Copy(Postgres):
-    """Asked, stopped and restored like the original, in a folder of its own."""
+    """Asked, stopped and restored like the original, in a folder of its own.
 
-    def __init__(self, original: Postgres, folder: str, *, archives: bool = False) -> None:
+    `archives`: what is written in it goes to an archive of its own. `follows`: it is a standby of the *original*.
+    """
+
+    def __init__(self, original: Postgres, folder: str, *, archives: bool = False, follows: bool = False) -> None:
         self.folder = folder
+        before = original.archives if isinstance(original, Copy) else ()
+        self.archives: tuple[str, ...] = (*((f"{folder}/archive",) if archives else ()), *before)
         settings = {
             **SETTINGS,
             "port": str(original.server.port),
@@ -88,6 +98,9 @@ class Copy(Postgres):
         }
         if archives:
             settings |= {"archive_mode": "on", "archive_command": f'cp "%p" {shlex.quote(folder)}/archive/%f'}
+        if follows:
+            there = original.server
+            settings["primary_conninfo"] = f"host={there.socket} port={there.port} user={there.user}"
         told = " ".join(["-c " + shlex.quote(f"{name}={value}") for name, value in settings.items()])
         programs, data = original.server.programs, f"{folder}/data"
         start = ("sh", "-euc", START, "sh", programs, data, f"{folder}/log/postgresql.log", told)
@@ -111,14 +124,14 @@ class Copy(Postgres):
     def pgbackrest(self, *arguments: str, within: timedelta = SOON, on_line: OnLine | None = None) -> Done:
         """A restore goes into the folder, tablespaces too, and what it writes into the settings stays there.
 
-        Its own archive is asked first: what was written in the copy lies there alone.
+        The archives of copies are asked first: what was written in a copy lies there alone.
         """
         if arguments[-1] == "restore":
             own = [f"--{name}-path={self.folder}/{name}" for name in ("lock", "log")]
             paths = [f"--pg1-path={self.data}", *own]
             program = [self.backups.program, f"--config={self.backups.config}", f"--stanza={self.stanza}"]
             get = f'{shlex.join([*program, *paths, "--no-archive-async", "archive-get"])} %f "%p"'
-            fetch = f'cp {shlex.quote(self.folder)}/archive/%f "%p" 2>/dev/null || {get}'
+            fetch = " || ".join([*(f'cp {shlex.quote(one)}/%f "%p" 2>/dev/null' for one in self.archives), get])
             apart = [f"--tablespace-map-all={self.folder}/tablespaces", "--archive-mode=off"]
             arguments = tuple(_followed(one) for one in arguments)
             arguments = (*paths, *apart, f"--recovery-option=restore_command={fetch}", *arguments)
@@ -170,6 +183,8 @@ def _followed(argument: str) -> str:
 
 def folder(case: Case, postgres: Postgres) -> str:
     """Short, since a socket's path may have no more than 107 characters."""
+    if isinstance(postgres, Copy):
+        return f"{postgres.folder}/beside"
     return f"{postgres.data}.copy-{hashlib.sha256(case.run_id.encode()).hexdigest()[:8]}"
 
 
@@ -180,8 +195,9 @@ def make(case: Case, copy: Copy, size_bytes: int) -> None:
         Refused: there is no room, or strangers' files are there.
     """
     remove(copy)
-    beside = copy.folder.rpartition(".copy-")[0]
-    for left in copy.sh(CLEAR, beside, copy.folder, MARK, copy.server.programs, within=STOPS_WITHIN).split():
+    original, _, own = copy.folder.rpartition(".copy-")
+    for left in copy.sh(LEFT, original, copy.folder, MARK).split() if "/" not in own else ():
+        copy.sh(REMOVE, left, MARK, within=STOPS_WITHIN)
         case.event(f"an earlier run left its copy {left}: it was removed")
     case.write(f"make a copy of {copy.database.name} in {copy.folder}", host=copy.server.host, directory=copy.folder)
     free = int(copy.sh(MAKE, copy.folder, MARK))
@@ -195,4 +211,4 @@ def make(case: Case, copy: Copy, size_bytes: int) -> None:
 
 def remove(copy: Copy) -> None:
     """The copy is stopped and its folder gone. Raises: Refused: the folder is not one of ours."""
-    copy.sh(REMOVE, copy.folder, MARK, copy.server.programs, within=STOPS_WITHIN)
+    copy.sh(REMOVE, copy.folder, MARK, within=STOPS_WITHIN)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from runbooks.database_ways import Damage, Option, Options, Target, Way
+from runbooks.database_ways import WAYS, Option, Options, Target, Way
 from runbooks.errors import Refused
 from runbooks.model import Model, now, rfc3339, spell
-from runbooks.records import Severity
+from runbooks.records import RunKind, Severity
 from tasks import (
     approvals,
     database_backups,
@@ -33,14 +33,6 @@ from tasks.steps import step
 BYTES_A_SECOND = 60_000_000
 """What a restore usually makes of one process; the report shows what it really was."""
 PROMOTES_SECONDS = 15
-WAY_OF = {
-    Damage.PAGES: Way.DELTA,
-    Damage.TORN_PAGE: Way.DELTA,
-    Damage.DATA_DIRECTORY: Way.FULL,
-    Damage.WAL: Way.FULL,
-    Damage.WRONG_DELETE: Way.POINT_IN_TIME,
-}
-"""What the diagnosis is going to choose after each damage."""
 
 
 class Plan(Model):
@@ -70,7 +62,7 @@ def expect(case: Case) -> None:
         Refused: no usable backup set.
     """
     given = options(case)
-    way = given.way or WAY_OF[given.damage]
+    way = given.way or WAYS[given.damage][0]
     with database_server.primary(case) as postgres:
         repository = database_timelines.leading(postgres, database_backups.read(postgres), None)
         chosen = database_manifests.choose(case, postgres, repository, before=None)
@@ -200,16 +192,17 @@ def _healthy(found: Found) -> list[Candidate]:
 
 def _promotion(case: Case, found: Found, target: Target) -> Option:
     """Possible or not, and why."""
-    healthy = _healthy(found)
+    healthy, is_sandbox = _healthy(found), case.kind is RunKind.SANDBOX
     if target.kind is not None:
         why = "a wrong statement is replayed there, too: the standbys hold the same wrong data"
     elif not found.standbys:
-        why = "there is no standby"
+        why = "there is no standby" + ("; with way=promote the copy is given one" if is_sandbox else "")
     elif not healthy:
         why = "; ".join(one.told for one in found.standbys)
     else:
         why = database_candidates.obstacle(case, database_server.database_of(case), healthy[0].host) or ""
-    told = why or f"{healthy[0].told}; the old primary is fenced and made anew behind it"
+    then = "no name is moved in a sandbox" if is_sandbox else "the old primary is fenced and made anew behind it"
+    told = why or f"{healthy[0].told}; {then}"
     return Option(way=Way.PROMOTE, eta_seconds=PROMOTES_SECONDS, is_possible=not why, why=told)
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from runbooks.database_ways import Way
+from runbooks.database_ways import WAYS, Way
 from runbooks.errors import Refused
 from runbooks.model import now, rfc3339
 from runbooks.records import RunKind
-from tasks import database_backups, database_server, database_state, open_incidents, pgbackrest, preconditions
+from tasks import (
+    database_backups,
+    database_candidates,
+    database_rows,
+    database_server,
+    database_state,
+    open_incidents,
+    pgbackrest,
+    preconditions,
+)
 from tasks.cases import Case
 from tasks.database_plan import options
 from tasks.steps import step
@@ -31,6 +40,7 @@ def check(case: Case) -> None:
         case.note("tools", postgresql=_version(postgres, "postgres"), pgbackrest=postgres.pgbackrest("version").text)
         if case.is_drill:
             _must_be_in_good_order(postgres)
+            _must_have_its_way(case, postgres)
     if case.is_drill:
         preconditions.must_be_green(case)
 
@@ -47,12 +57,29 @@ def _must_be_in_good_order(postgres: database_server.Postgres) -> None:
     pgbackrest.run(postgres, "check")
 
 
+def _must_have_its_way(case: Case, postgres: database_server.Postgres) -> None:
+    """What the way needs is there before anything is broken.
+
+    Raises:
+        Refused: the table's rows cannot be told apart; no standby may be promoted.
+    """
+    given = options(case)
+    if given.way is Way.TABLE:
+        database_rows.must_be_mergeable(postgres, str(given.table))
+    if given.way is Way.PROMOTE and case.kind is RunKind.DRILL:
+        found = database_candidates.look(case, postgres, answers=True, corrupt=())
+        if all(one.problem for one in found):
+            told = "; ".join(one.told for one in found) or "there is no standby"
+            raise Refused(f"no standby can be promoted: {told}", "mend that first, or choose another way")
+
+
 def _parameters_fit(case: Case) -> None:
     given = options(case)
-    if case.kind is RunKind.SANDBOX and given.way in (Way.TABLE, Way.PROMOTE):
+    if case.is_drill and given.way is not None and given.way not in WAYS[given.damage]:
         raise Refused(
-            f"way={given.way} is not tried in a sandbox: a copy has neither clients nor standbys",
-            "leave it out, or start it with --impact real",
+            f"way={given.way} does not lead back from damage={given.damage}; nothing was broken",
+            f"ways that do: {', '.join(WAYS[given.damage])}; damages that way={given.way} mends: "
+            + ", ".join(damage for damage, ways in WAYS.items() if given.way in ways),
         )
     if case.is_drill and case.request.fault_at is not None:
         raise Refused("--fault-at is for incidents: a drill breaks by itself what it may break", "leave it out")

@@ -70,7 +70,7 @@ def promote(case: Case) -> Promoted | None:
             lambda: True if standby.value("select pg_is_in_recovery()") == "f" else NotYet("in recovery"),
             within=PROMOTED_WITHIN, what=f"promotion of {server.host}", otherwise=NotRecovered, hint="see its log",
         )  # fmt: skip
-    case.event(f"{server.host} is promoted; it had replayed up to {replayed}")
+    case.event(f"{standby.data} on {server.host} is promoted; it had replayed up to {replayed}")
     return Promoted(host=server.host, replayed=replayed)
 
 

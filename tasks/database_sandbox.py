@@ -1,12 +1,14 @@
 """A drill that harms nobody: all of it happens to a copy beside the database, which is removed; the original is proven.
 
-The copy is a server of its own, with an archive of its own, so the same steps break it and bring it back.
+The copy is a server of its own, with an archive of its own, so the same steps break it and bring it back. To promote
+one, a second copy follows the first; the real standbys, and the name that clients ask, are left alone.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from runbooks.database_ways import Way
 from runbooks.errors import NotRecovered, RecoveryError
 from runbooks.model import Instant, Model
 from runbooks.records import Check, CheckStatus, RunKind, State, StoreLoss
@@ -21,6 +23,7 @@ from tasks import (
     database_timelines,
 )
 from tasks.cases import Case
+from tasks.database_backups import BackupSet
 from tasks.database_copies import Copy
 from tasks.database_server import Postgres
 from tasks.steps import step
@@ -38,11 +41,23 @@ class Original(Model):
     access: str
 
 
+FOLLOWS = """select count(*) from pg_stat_replication
+    where state = 'streaming' and replay_lsn >= pg_current_wal_flush_lsn()"""
+FETCH = 'cp "{0}/archive/%f" "%p" 2>/dev/null || cp "{0}/data/pg_wal/%f" "%p"'
+"""Production's repository is asked no more: that would take seconds each time that the copy is stopped. What a copy has
+written last is not archived any more, and need not have been streamed."""
+NOT_TRIED = (
+    "whether clients are led to a promoted standby: in a sandbox no name is moved",
+    "whether the real standby could take over: in a sandbox the copy has one of its own",
+)
+
+
 class Made(Model):
-    """The copy's place, and what the original was like when it was made."""
+    """The copy's place, and what the original was like when it was made. `standby`: the place of one that follows."""
 
     folder: str
     original: Original
+    standby: str | None = None
 
 
 @step
@@ -50,6 +65,7 @@ def make(case: Case) -> Made:
     """A copy runs beside, a primary of its own with all that the original had archived, and is as the original was.
 
     Changes: a folder beside the data directory; ends a WAL segment of the original: the copy has its newest rows then.
+    Way promote: a second one in it, which follows the first.
 
     Raises:
         Refused: there is no room.
@@ -62,18 +78,46 @@ def make(case: Case) -> Made:
         segment = database_archive.switch(postgres)
         database_copies.make(case, copy, chosen.size_bytes)
         database_archive.wait_for(postgres, segment)
-        arguments = [f"--set={chosen.label}", "--type=default"]
-        done = copy.pgbackrest(*arguments, "restore", within=case.within("restore"))
-        if done.exit_code != 0:
-            raise NotRecovered(f"the copy could not be restored: pgbackrest {done.how}: {done.said}", "see its log")
-        copy.begin(within=case.within("restore"))
+        _begin(case, copy, f"--set={chosen.label}", "--type=default")
         wait_until(
             lambda: _is_up(copy), within=case.within("restore"), what="the copy", otherwise=NotRecovered, hint=copy.log
         )
+        copy.value("checkpoint; select 1")  # so that pg_control names the new timeline
         case.checks([_alike(case, copy)])
         case.must_be_green()
         case.note("application", name=case.application.name, target={"copy": copy.data}, way=f"in a copy: {copy.data}")
-        return Made(folder=copy.folder, original=look(postgres))
+        follower = _follow(case, copy, chosen) if database_plan.options(case).way is Way.PROMOTE else None
+        return Made(folder=copy.folder, original=look(postgres), standby=follower)
+
+
+def _begin(case: Case, copy: Copy, *arguments: str) -> None:
+    done = copy.pgbackrest(*arguments, "restore", within=case.within("restore"))
+    if done.exit_code != 0:
+        raise NotRecovered(f"the copy could not be restored: pgbackrest {done.how}: {done.said}", "see its log")
+    copy.begin(within=case.within("restore"))
+
+
+def _follow(case: Case, copy: Copy, chosen: BackupSet) -> str:
+    """The folder of a standby of the copy, from the same set, that has streamed all that the copy has.
+
+    The copy's history must be in its archive first: without it the standby would take production's WAL for its own.
+    """
+    database_archive.wait_for(copy, database_archive.switch(copy))
+    follower = standby(case, copy)
+    database_copies.make(case, follower, chosen.size_bytes)
+    _begin(case, follower, f"--set={chosen.label}", f"--target-timeline={look(copy).timeline}", "--type=standby")
+
+    def look_at() -> bool | NotYet:
+        follower.must_live()
+        return True if copy.value(FOLLOWS) == "1" else NotYet("it does not stream, or is behind")
+
+    wait_until(
+        look_at, within=case.within("restore"), what="a standby of the copy", otherwise=NotRecovered, hint=follower.log
+    )
+    follower.sql(f"alter system set restore_command = '{FETCH.format(copy.folder)}'")
+    follower.value("select pg_reload_conf()")
+    case.note("checks", checks=[], weakly_checked=list(NOT_TRIED))
+    return follower.folder
 
 
 def _is_up(copy: Copy) -> bool | NotYet:
@@ -86,6 +130,19 @@ def _is_up(copy: Copy) -> bool | NotYet:
 
 def of(case: Case, postgres: Postgres) -> Copy:
     return Copy(postgres, database_copies.folder(case, postgres), archives=True)
+
+
+def standby(case: Case, postgres: Postgres) -> Copy:
+    """Of the copy, or of the original's copy."""
+    copy = postgres if isinstance(postgres, Copy) else of(case, postgres)
+    return Copy(copy, database_copies.folder(case, copy), archives=True, follows=True)
+
+
+def leading(case: Case, postgres: Postgres) -> Copy:
+    """The copy; its standby, once that is promoted."""
+    promoted = case.recorded("database_promotion.promote")
+    has_changed = promoted is not None and promoted["evidence"] is not None
+    return standby(case, postgres) if has_changed else of(case, postgres)
 
 
 def look(postgres: Postgres) -> Original:

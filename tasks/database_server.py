@@ -112,7 +112,7 @@ class Postgres:
 
 
 def database_of(case: Case) -> Database:
-    """The database that the application's rows are in; a copy of it in a sandbox has no standbys.
+    """The database that the application's rows are in; in a sandbox its only standby is the one that was made there.
 
     Raises:
         Refused: it names none, or several, or the site file does not say how it is recovered.
@@ -124,7 +124,11 @@ def database_of(case: Case) -> Database:
             "name exactly one under applications.rows: one run recovers one database",
         )
     found = led_by(backed_up(case.site, names[0]), _leader(case))
-    return found.model_copy(update={"standbys": ()}) if case.kind is RunKind.SANDBOX else found
+    if case.kind is not RunKind.SANDBOX:
+        return found
+    made = case.recorded("database_sandbox.make")
+    has_standby = made is not None and made["evidence"]["standby"] is not None
+    return found.model_copy(update={"standbys": (found.server,) if has_standby else ()})
 
 
 def backed_up(site: Site, name: str) -> Database:
@@ -170,7 +174,7 @@ def primary(case: Case) -> Iterator[Postgres]:
         if case.kind is RunKind.SANDBOX and case.recorded("database_sandbox.make") is not None:
             from tasks import database_sandbox  # which stands on this module
 
-            yield database_sandbox.of(case, found)
+            yield database_sandbox.leading(case, found)
         else:
             yield found
 
@@ -186,8 +190,14 @@ def original(case: Case) -> Iterator[Postgres]:
 
 @contextmanager
 def standby(case: Case, server: Server) -> Iterator[Postgres]:
-    with connected(case.site, database_of(case), server) as made:
-        yield made
+    """In a sandbox the copy's, which is on the same host."""
+    with connected(case.site, database_of(case), server) as found:
+        if case.kind is RunKind.SANDBOX:
+            from tasks import database_sandbox
+
+            yield database_sandbox.standby(case, found)
+        else:
+            yield found
 
 
 @contextmanager

@@ -21,6 +21,9 @@ from tests.lab.the_lab import DR, ROOT
 
 pytestmark = [pytest.mark.database, pytest.mark.timeout(300)]
 INCIDENT = ("run", SCENARIO, "--site", "lab", "--mode", "incident", "--yes", "--no-server")
+SANDBOX = ("run", SCENARIO, "--site", "lab", "--mode", "drill", "--impact", "sandbox", "--yes", "--no-server")
+TABLE = "table=payments"
+TOUCHED = "select pg_postmaster_start_time(), pg_read_file(current_setting('hba_file'))"
 REST = "select md5(string_agg(p::text, ',' order by id)) from payments p where id not in (5, 6, 7, 30001)"
 CLIENTS = """update payments set amount = 777 where id = 5; delete from payments where id = 7;
     insert into payments values (30001, 1, 5)"""
@@ -190,16 +193,78 @@ def test_promoted_and_back(database: TheDatabase, run_id: str) -> None:
     assert database.sql(REST) == before
 
 
-def test_sandbox(database: TheDatabase, run_id: str) -> None:
-    """The copy is broken and brought back to just before the wrong transaction; the original was not even touched."""
-    since = database.sql("select pg_postmaster_start_time(), pg_read_file(current_setting('hba_file'))")
-    drill = ("run", SCENARIO, "--site", "lab", "--mode", "drill", "--impact", "sandbox", "--yes", "--no-server")
-    done = database.dr(*drill, "--run-id", run_id, "--with", "damage=wrong-delete")
+def sandboxed(database: TheDatabase, run_id: str, *argv: str) -> Report:
+    """A drill on a copy that passed; the original was not even touched, and nothing is left of the copy."""
+    since = database.sql(TOUCHED)
+    done = database.dr(*SANDBOX, "--run-id", run_id, *argv)
     assert done.returncode == 0, done.stdout[-3000:]
     report = database.report(run_id)
     assert (report.verdict, report.actual.rto_seconds, report.actual.outage_seconds) == ("passed", None, 0)
     assert report.actual.rpo_seconds is not None
-    stop = next(c for app in report.applications for c in app.checks if c.name == "stop point")
-    assert "before transaction" in stop.observed
-    assert database.sql("select pg_postmaster_start_time(), pg_read_file(current_setting('hba_file'))") == since
+    assert database.sql(TOUCHED) == since
     assert not list(database.folder().glob("data.copy-*"))
+    return report
+
+
+@pytest.mark.parametrize(
+    ("way", "check", "observed"),
+    [
+        ("point-in-time", "stop point", r"^before transaction \d+"),
+        ("table", "rows of payments that transaction", r"^(\d{4,}): \1 rows inserted, 0 set back, 0 removed, "),
+    ],
+)
+def test_sandbox(database: TheDatabase, run_id: str, way: str, check: str, observed: str) -> None:
+    """The copy is broken and brought back to just before the wrong transaction, or its rows out of a second copy."""
+    report = sandboxed(database, run_id, "--with", "damage=wrong-delete", "--with", f"way={way}", "--with", TABLE)
+    assert report.applications[0].way == way
+    [seen] = [c for app in report.applications for c in app.checks if c.name.startswith(check)]
+    assert re.search(observed, seen.observed), seen.observed
+
+
+def test_killed_in_a_sandbox(database: TheDatabase, run_id: str) -> None:
+    """Both copies of a killed run, which still run, are removed by the next: it promotes a standby of its copy, while
+    neither the real standby nor the name that clients ask is touched, and says so."""
+    command = [
+        *DR,
+        *SANDBOX,
+        "--run-id",
+        run_id,
+        "--with",
+        "damage=wrong-delete",
+        "--with",
+        "way=table",
+        "--with",
+        TABLE,
+    ]
+    killed = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    database.until(lambda: list(database.folder().glob("data.copy-*/beside/run/.s.PGSQL.*")), "a second copy", 200)
+    killed.kill()
+    killed.wait()
+    assert len(copies(database)) == 2
+    real = database.sql("select pg_postmaster_start_time(), timeline_id from pg_control_checkpoint()", region="b")
+    report = sandboxed(database, f"{run_id}-next", "--take-over", "--with", "way=promote")
+    assert copies(database) == []
+    assert "an earlier run left its copy" in (database.evidence(f"{run_id}-next") / "journal.jsonl").read_text()
+    assert report.applications[0].way == "promote"
+    assert any("no name is moved" in told for told in report.applications[0].weakly_checked)
+    assert database.sql(
+        "select pg_postmaster_start_time(), timeline_id from pg_control_checkpoint()", region="b") == real  # fmt: skip
+    assert route53.connect(sites.load("lab").dns).addresses("db.lab.example") == ("127.0.0.1",)
+
+
+def copies(database: TheDatabase) -> list[str]:
+    """The postmasters that work in a copy."""
+    return database.on_host('pgrep -f "$1" || true', f"^[^ ]*postgres -D {database.data}.copy-").split()
+
+
+def test_way_that_does_not_lead_back(database: TheDatabase, run_id: str) -> None:
+    """It is refused before anything is broken, and the ways that do are named."""
+    done = database.drill(run_id, "--with", "way=table", "--with", TABLE)
+    assert done.returncode == 3, done.stdout
+    assert "way=table does not lead back from damage=pages; nothing was broken" in done.stderr
+    assert "ways that do: delta, full, promote; damages that way=table mends: wrong-delete" in done.stderr
+    with detached(database):
+        database.sql("insert into markers_rows values ('gap', 0)")
+        done = database.drill(f"{run_id}-p", "--with", "way=promote")
+    database.sql("delete from markers_rows where id = 'gap'")
+    assert (done.returncode, "no standby can be promoted: db-b: no, it does not stream" in done.stderr) == (3, True)
