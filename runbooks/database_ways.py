@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC
 from enum import StrEnum
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from runbooks.model import Instant, Model
+from runbooks.errors import Refused
+from runbooks.model import Instant, Json, Model
+
+SCENARIO = "database-corruption"
 
 
 class Way(StrEnum):
@@ -69,6 +73,17 @@ class Options(Model):
         return self
 
 
+def parsed(scenario: str, given: Mapping[str, Json]) -> Options:
+    """Raises: Refused: another scenario has none of these; one of them is not what it should be."""
+    if given and scenario != SCENARIO:
+        raise Refused(f"the page of {scenario} has no {', '.join(given)}", f"only that of {SCENARIO} has")
+    try:
+        return Options.model_validate(dict(given))
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'together'}: {e['msg']}" for e in error.errors())
+        raise Refused(f"wrong parameters: {told}", f"there are: {', '.join(Options.model_fields)}") from error
+
+
 class Target(Model):
     """Where recovery stops: just before this; none at all: at the end of the WAL."""
 
@@ -80,6 +95,20 @@ class Target(Model):
     """How the transaction was found."""
     committed_at: Instant | None = None
     """When it did; null: nobody knows."""
+
+
+OPTION_OF = {"xid": "target_xid", "time": "target_time", "lsn": "target_lsn", "name": "restore_point"}
+
+
+def as_chosen(plan: dict[str, Json]) -> dict[str, Json | None]:
+    """The options that stand for a plan: its way and its target, and no other."""
+    target = Target.model_validate(plan["target"])
+    found: dict[str, Json | None] = {"way": plan["way"], "table": plan["table"], **dict.fromkeys(OPTION_OF.values())}
+    if target.kind is not None:
+        at = None if target.at is None else target.at.isoformat()
+        value: Json = at if target.kind == "time" else target.value
+        found[OPTION_OF[target.kind]] = int(str(value)) if target.kind == "xid" else value
+    return found
 
 
 class Option(Model):

@@ -15,10 +15,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from runbooks import passages
+from runbooks.database_values import led
+from runbooks.database_ways import Options
 from runbooks.errors import Refused
 from runbooks.model import Model
 from runbooks.records import RunKind
@@ -28,6 +31,7 @@ from runbooks.values import UNKNOWN, Chosen, fill, of, with_backup
 FOLDER = Path(__file__).parent
 BEFORE_VALIDATED = ("break", "respond", "restore", "validate")
 """What lies between the fault and the last green check of a drill; an incident has `prepare` in it, too."""
+PROMOTED = "database_promotion.promote"
 HEADING = re.compile(r"^### (?P<step>[a-z_]+\.[a-z_]+): (?P<title>.+)$", re.MULTILINE)
 FENCE = re.compile(r"^```sh\n(?P<commands>.*?)^```$", re.MULTILINE | re.DOTALL)
 FRONT = re.compile(r"\A\+\+\+\n(?P<front>.*?)^\+\+\+\n(?P<body>.*)\Z", re.MULTILINE | re.DOTALL)
@@ -46,7 +50,10 @@ class Run(Protocol):
     @property
     def chosen_backup(self) -> str | None: ...
 
-    def recorded(self, step: str) -> object | None: ...
+    @property
+    def way_back(self) -> Options: ...
+
+    def recorded(self, step: str) -> dict[str, Any] | None: ...
 
 
 class Phase(Model):
@@ -147,12 +154,21 @@ class Document(Model):
     def remaining(self, run: Run) -> Iterator[str]:
         """What is left of a run, in order, as a person would do it without us."""
         chosen = Chosen(run.chosen_backup, "the one that the run chose") if run.chosen_backup else UNKNOWN
-        values = of(run.site, run.application, chosen)
-        yield "# in one terminal\n" + fill(self.opening, values).strip()
-        for section in self.sections:
+        found = run.recorded("database_roles.find")
+        site = run.site if found is None else led(run.site, run.application, found["evidence"]["primary"])
+        values = of(site, run.application, chosen, run.way_back, run_id=run.run_id)
+        left = self.model_copy(update={"body": passages.chosen(self.body, run.way_back.way, run.kind)})
+        opening = left.opening if run.recorded(PROMOTED) is None else left.opening + left.login(PROMOTED)
+        yield "# in one terminal\n" + with_backup(fill(opening, values), chosen).strip()
+        for section in left.sections:
             if run.recorded(section.step) is None and run.kind in self.kinds_of(section.step):
                 commands = with_backup(fill(section.commands, values), chosen).strip()
                 yield f"# {section.step}: {section.title}" + (f"\n{commands}" if commands else "")
+
+    def login(self, step: str) -> str:
+        """The commands of a step by which another host is entered; those of later steps are typed there."""
+        [text] = [section.text for section in self.sections if section.step == step]
+        return "".join(found["commands"] for found in FENCE.finditer(text) if found["commands"].startswith("ssh "))
 
     @property
     def _file(self) -> str:

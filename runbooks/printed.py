@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
+from runbooks import passages
+from runbooks.database_ways import Options
 from runbooks.documents import Document, Phase, Section
 from runbooks.model import Instant, Model, rfc3339, spell
 from runbooks.objectives import DEFAULTS
 from runbooks.records import RunKind
 from runbooks.site import Application, Site
-from runbooks.values import Chosen, fill, of, with_backup
+from runbooks.values import ANY, Chosen, fill, of, with_backup
 
 MARK = re.compile(r"^\([a-z, ]+\) ")
 PHASE = re.compile(r"^## (?P<heading>.+)$", re.MULTILINE)
@@ -60,21 +62,36 @@ def clock(after: timedelta) -> str:
     return f"+{minutes // 60}:{minutes % 60:02}"
 
 
-def page(document: Document, site: Site, application: Application, kind: RunKind, chosen: Chosen, at: Instant) -> Page:
-    """What stands on it, as data."""
-    body = with_backup(fill(document.body, of(site, application, chosen)), chosen)
+def page(
+    document: Document,
+    site: Site,
+    application: Application,
+    kind: RunKind,
+    chosen: Chosen,
+    at: Instant,
+    options: Options = ANY,
+) -> Page:
+    """What stands on it, as data. *options*: of a database, which way and where to stop."""
+    text = passages.chosen(document.body, options.way, kind)
+    body = with_backup(fill(text, of(site, application, chosen, options, at=at)), chosen)
     heads = list(PHASE.finditer(body))
     return Page(
         title=f"{document.title}: {application.name} at {site.name}",
         kind=kind,
-        facts=tuple(_facts(document, site, application, kind, chosen, at)),
+        facts=tuple(_facts(document, site, application, kind, chosen, at, options)),
         opening=f"{HOW_TO_READ}\n{body[: heads[0].start()].strip()}",
         parts=tuple(_parts(document, body, kind)),
     )
 
 
 def _facts(
-    document: Document, site: Site, application: Application, kind: RunKind, chosen: Chosen, at: Instant
+    document: Document,
+    site: Site,
+    application: Application,
+    kind: RunKind,
+    chosen: Chosen,
+    at: Instant,
+    options: Options,
 ) -> Iterator[tuple[str, str]]:
     cluster = site.region(application.home).cluster
     objectives = application.objectives.get(document.scenario, DEFAULTS[document.scenario])
@@ -82,6 +99,8 @@ def _facts(
     if cluster is not None:
         yield "cluster", f"{cluster.context or 'the current context'}, UID {cluster.uid}"
     yield "backup", f"{chosen.name} ({chosen.why})" if chosen.name else f"to be chosen by hand: {chosen.why}"
+    if options.way is not None:
+        yield "way", f"{options.way} alone"
     yield "objectives", f"back within {spell(objectives.rto)}, loss of at most {spell(objectives.rpo)}"
     yield "for", WHAT_FOR[kind]
     yield "printed", f"{rfc3339(at)}; print it again when the site file has changed"

@@ -8,7 +8,10 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from runbooks import database_values
+from runbooks.database_ways import Options
 from runbooks.errors import Refused
+from runbooks.model import Instant
 from runbooks.site import Application, Cluster, FileSet, Host, Site
 
 NAME = re.compile(r"\{\{([a-z_]+)\}\}")
@@ -37,6 +40,7 @@ class Chosen:
 
 
 UNKNOWN = Chosen(None, "nobody asked the cluster")
+ANY = Options()
 BY_HAND = '"${BACKUP:?put in the name that you chose}"'
 
 
@@ -45,13 +49,27 @@ def with_backup(text: str, chosen: Chosen) -> str:
     return text if chosen.name is None else text.replace("$BACKUP", chosen.name)
 
 
-def of(site: Site, application: Application, chosen: Chosen = UNKNOWN) -> Values:
+def of(
+    site: Site,
+    application: Application,
+    chosen: Chosen = UNKNOWN,
+    options: Options = ANY,
+    *,
+    run_id: str | None = None,
+    at: Instant | None = None,
+) -> Values:
+    """*options*: of a database, which way and where to stop.
+
+    What is set aside is named by the run that has begun it, or by when the page was printed: two recoveries must not
+    take the one's directory for the other's.
+    """
     region = site.region(application.home)
     single = {
         "site": site.name,
         "backup": chosen.name or BY_HAND,
         "backup_why": f"`{chosen.name}` is {chosen.why}" if chosen.name else f"Choose it by hand: {chosen.why}",
         "application": application.name,
+        "aside": f"aside-{run_id}" if run_id else f"aside-{at:%Y%m%d-%H%M%S}" if at else "aside",
         "home": application.home,
         "sustain_seconds": f"{application.sustain.total_seconds():.0f}",
         "namespaces": ",".join(application.namespaces),
@@ -59,34 +77,12 @@ def of(site: Site, application: Application, chosen: Chosen = UNKNOWN) -> Values
         "sandbox_image": application.drills.sandbox.image if application.drills.sandbox else "IMAGE",
         "channel": site.slack.channel if site.slack else "the incident channel",
         **(_cluster(region.cluster) if region.cluster else {}),
-        **_database(site, application),
+        **database_values.of(site, application, options),
         **({"backups_url": region.backups.url} if region.backups else {}),
     }
-    stores = (*_stores(site, application), _file_sets(site, application))
-    return Values(single, (_namespaces(application), _probes(application), *stores))
-
-
-def _database(site: Site, application: Application) -> dict[str, str]:
-    """Of the database that the application's rows are in, where the site says how it is recovered."""
-    names = {rows.database for rows in application.rows}
-    found = [d for d in site.databases if d.name in names and d.server is not None and d.backups is not None]
-    if len(found) != 1 or (server := found[0].server) is None or (backups := found[0].backups) is None:
-        return {}
-    return {
-        "database": found[0].name,
-        "db_host": server.host,
-        "db_address": found[0].host,
-        "db_user": server.user,
-        "db_programs": server.programs,
-        "db_socket": server.socket,
-        "db_port": str(server.port),
-        "db_name": found[0].database,
-        "db_data": server.data,
-        "db_start": shlex.join(server.start),
-        "db_stop": shlex.join(server.stop),
-        "pgbackrest": f"{backups.program} --config={server.config or backups.config} --stanza={found[0].stanza}",
-        "system_identifier": str(found[0].system_identifier),
-    }
+    stores = (*_stores(site, application), _file_sets(site, application), *_standby(site, application))
+    begun = Rows(frozenset({"aside_of_run"}), ({"aside_of_run": single["aside"]},) if run_id else ())
+    return Values(single, (_namespaces(application), _probes(application), begun, *stores))
 
 
 def _cluster(cluster: Cluster) -> dict[str, str]:
@@ -159,6 +155,15 @@ def _stores(site: Site, application: Application) -> Iterator[Rows]:
         for table in rows.tables
     )
     yield Rows(frozenset({"table", "key", "psql"}), tables)
+
+
+def _standby(site: Site, application: Application) -> tuple[Rows, ...]:
+    standby = frozenset(f"standby_{key}" for key in ["host", "ssh", "env", "fence", "start", "stop", "at"])
+    lead = frozenset(f"lead_{key}" for key in ["zone", "batch", "name", "address"])
+    return (
+        Rows(standby, database_values.standby(site, application)),
+        Rows(lead, database_values.lead(site, application)),
+    )
 
 
 def _file_sets(site: Site, application: Application) -> Rows:

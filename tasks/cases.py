@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from runbooks import documents
+from runbooks import database_ways, documents
 from runbooks import site as sites
+from runbooks.database_ways import Options
 from runbooks.documents import Document
 from runbooks.errors import NotRecovered, RecoveryError, Refused
 from runbooks.journal import Journal, Kind, parse
@@ -250,8 +251,19 @@ class Case:
         return self.kind is RunKind.DRILL and self.clock_of("fault") is not None
 
     @property
+    def way_back(self) -> Options:
+        """Of a database: the way and the target that were chosen, else asked for."""
+        asked = {name: self.request.options.get(name) for name in Options.model_fields}
+        chosen = self.recorded("database_plan.choose")
+        if chosen is not None:
+            asked |= database_ways.as_chosen(chosen["evidence"])
+        return Options.model_validate({name: value for name, value in asked.items() if value is not None})
+
+    @property
     def chosen_backup(self) -> str | None:
         """By the plan; a later attempt may have turned to another one, which `velero.choose_backup` did not know."""
+        if (found := self.recorded("database_plan.choose")) is not None:
+            return str(found["evidence"]["backup"]["label"])
         for entry in self.journal.of("plan"):
             return str(entry.data["backup"]) if entry.data.get("backup") else None
         return None

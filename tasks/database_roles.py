@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runbooks import database_values
 from runbooks.errors import RecoveryError, Refused
 from runbooks.hosts import Server
 from runbooks.model import Model
@@ -34,7 +35,7 @@ def find(case: Case) -> Roles:
 def as_led(site: Site, name: str) -> Database:
     """The database of that name, with the server that leads it now as its primary. Raises: as `find`."""
     database = database_server.backed_up(site, name)
-    return database_server.led_by(database, leader(site, database))
+    return database_values.led_by(database, leader(site, database))
 
 
 def leader(site: Site, database: Database) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
+from runbooks import database_values
 from runbooks.errors import Refused, Unavailable
 from runbooks.hosts import Backups, Server
 from runbooks.records import RunKind
@@ -123,7 +124,7 @@ def database_of(case: Case) -> Database:
             f"{case.application.name} has {len(names)} databases: {', '.join(names) or 'none'}",
             "name exactly one under applications.rows: one run recovers one database",
         )
-    found = led_by(backed_up(case.site, names[0]), _leader(case))
+    found = database_values.led_by(backed_up(case.site, names[0]), _leader(case))
     if case.kind is not RunKind.SANDBOX:
         return found
     made = case.recorded("database_sandbox.make")
@@ -154,14 +155,6 @@ def _leader(case: Case) -> str | None:
         return str(promoted["evidence"]["host"])
     seen = case.recorded("database_roles.find")
     return None if seen is None else str(seen["evidence"]["primary"])
-
-
-def led_by(database: Database, host: str | None) -> Database:
-    """With that server as its primary, and all the others as standbys."""
-    assert database.server is not None
-    servers = (database.server, *database.standbys)
-    leading = next((one for one in servers if one.host == host), database.server)
-    return database.model_copy(update={"server": leading, "standbys": tuple(s for s in servers if s is not leading)})
 
 
 @contextmanager

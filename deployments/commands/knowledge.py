@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands import backup_choice, finding
+from deployments.commands import asking, backup_choice, finding
 from deployments.commands.output import AsJson, Site, as_json, table
-from runbooks import documents, objectives, printed
+from runbooks import database_ways, documents, objectives, printed
 from runbooks import site as sites
 from runbooks.model import Model, now, spell
 from runbooks.objectives import PROTECTIONS, Judgement, Protection
@@ -71,6 +71,10 @@ def show_runbook(
     kubeconfig: Annotated[
         Path | None, typer.Option(help="Of the person who is going to type; left out: the site's, the runner's own.")
     ] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="NAME=VALUE", help="Of a database: way, table, target_xid … as of dr run."),
+    ] = None,
     form: Annotated[Form, typer.Option("--format", help="HTML is one file that prints well.")] = Form.MARKDOWN,
 ) -> None:
     """The runbook for a person without Prefect: the site's own names, and the newest good backup if it answers.
@@ -78,9 +82,13 @@ def show_runbook(
     Example: dr runbook namespace-deletion --site production --format html > /tmp/runbook.html
     """
     document, loaded = documents.load(scenario), sites.load(site)
+    options = database_ways.parsed(scenario, asking.options(with_ or ()) or {})
     found = loaded.application(application) if application else finding.only_application(loaded)
-    chosen = backup_choice.now_usable(loaded, found, scenario)
-    page = printed.page(document, _as_person(loaded, kubeconfig), found, RunKind.of(mode, impact), chosen, now())
+    if scenario == database_ways.SCENARIO:
+        loaded = backup_choice.as_led(loaded, found)
+    chosen = backup_choice.now_usable(loaded, found, scenario, options)
+    person = _as_person(loaded, kubeconfig)
+    page = printed.page(document, person, found, RunKind.of(mode, impact), chosen, now(), options)
     typer.echo(runbook.page(page) if form is Form.HTML else printed.markdown(page))
 
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from runbooks import documents, site, values
+from runbooks.database_ways import Options
 from runbooks.documents import Document, Phase
 from runbooks.errors import Refused
 from runbooks.objectives import DEFAULTS
@@ -28,12 +29,13 @@ class Run:
     application: Application = ORDERS
     run_id = "r1"
     chosen_backup: str | None = "orders-0900"
+    way_back = Options()
 
     def __init__(self, *done: str, kind: RunKind) -> None:
         self._done = done
         self.kind = kind
 
-    def recorded(self, step: str) -> object | None:
+    def recorded(self, step: str) -> dict[str, object] | None:
         return {} if step in self._done else None
 
 

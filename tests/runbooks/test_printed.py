@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runbooks import documents, printed, site
+from runbooks import database_ways, documents, printed, site
+from runbooks.database_ways import SCENARIO, Options, Way
 from runbooks.documents import FENCE
+from runbooks.errors import Refused
 from runbooks.objectives import DEFAULTS
 from runbooks.printed import Page
 from runbooks.records import RunKind
@@ -100,3 +102,36 @@ def test_markup() -> None:
         "<p>A <b>b</b> <code>&lt;c&gt;</code>:</p><ul><li>one\n</li><li>two\n  lines</li></ul>"
         '<pre><span class="line">x | y  <span class="said"># expected: z</span></span></pre>'
     )
+
+
+@pytest.mark.parametrize("way", Way)
+def test_one_way_back(way: Way) -> None:
+    """Its commands alone, with the set and the place where recovery stops; a directory aside that no other page has."""
+    options = Options(way=way, table="payments", target_xid=777)
+    found = printed.markdown(
+        printed.page(documents.load(SCENARIO), EXAMPLE, ORDERS, RunKind.INCIDENT, KNOWN, AT, options)
+    )
+    assert f"- **way**: {way} alone" in found
+    assert "only for" not in found
+    assert ("--target=777 --target-exclusive" in found) == (way in (Way.POINT_IN_TIME, Way.TABLE))
+    assert ("pg_promote" in found) == (way is Way.PROMOTE)
+    assert ("orders-0845" in found.partition("## Prepare")[2]) == (way is not Way.PROMOTE)
+    assert ("$DATA.aside-20261123-090000" in found) == (way is not Way.TABLE)
+
+
+def test_sandbox_page_leaves_the_original_alone() -> None:
+    """Nothing that is printed for a drill beside stops, fences, moves or restores the original."""
+    found = "".join(b["commands"] for b in FENCE.finditer(printed.markdown(page(SCENARIO, RunKind.SANDBOX))))
+    after = found.partition("pg_dump")[2]
+    assert [word for word in ("mv ", "stop postgresql", "fence;", " restore ", "alter system") if word in after] == []
+
+
+def test_parameters_of_a_page() -> None:
+    """What is wrong with them is said, and what there is."""
+    with pytest.raises(Refused, match="the page of file-restore has no way"):
+        database_ways.parsed("file-restore", {"way": "full"})
+    with pytest.raises(Refused, match="wrong parameters: way: Input should be 'delta', 'full'"):
+        database_ways.parsed(SCENARIO, {"way": "fully"})
+    with pytest.raises(Refused, match="way=table needs table=NAME"):
+        database_ways.parsed(SCENARIO, {"way": "table"})
+    assert database_ways.parsed(SCENARIO, {"target_xid": "777"}).target_xid == 777
