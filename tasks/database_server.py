@@ -29,23 +29,35 @@ PSQL = (
     f"--field-separator={BETWEEN}",
 )
 WORKING = """
+data=$1 seen= ours= others=
+parent_of() { parent=$2; }
 for p in /proc/[0-9]*; do
-    [ "$(cat "$p/comm" 2>/dev/null)" = postgres ] || continue
-    if grep -q '^State:.Z' "$p/status" 2>/dev/null; then continue; fi
-    if at=$(readlink "$p/cwd" 2>/dev/null) && [ -n "$at" ]; then
-        if [ "$at" = "$1" ]; then echo "${p#/proc/}"; fi
+    { read -r name <"$p/comm" && [ "$name" = postgres ] && read -r stat <"$p/stat"; } 2>/dev/null || continue
+    case ${stat##*) } in Z*) ;; *) seen="$seen $p/cwd" ;; esac
+done
+told=$(find $seen -prune -printf '%h %l\\n' 2>/dev/null || true)
+if [ -z "$told" ]; then for p in $seen; do [ ! -d "${p%/cwd}" ] || echo "$p" | tr -dc '0-9\\n'; done; fi
+echo "$told" | while read -r p at; do
+    if [ -n "$at" ]; then
+        if [ "$at" = "$data" ]; then echo "${p#/proc/}"; fi
         continue
     fi
-    main=$p; parent=/proc/$(sed 's/.*) //' "$p/stat" 2>/dev/null | cut -d' ' -f2)
-    if [ "$(cat "$parent/comm" 2>/dev/null)" = postgres ]; then main=$parent; fi
-    told="$(tr '\\0' ' ' 2>/dev/null <"$main/cmdline") " || continue
-    case $told in *" $1 "*) echo "${p#/proc/}" ;; *" -D "*) ;; "postgres: "*) echo "${p#/proc/}" ;; esac
-done; true
+    main=$p parent=0 name=
+    { read -r stat <"$p/stat" && parent_of ${stat##*) } && read -r name <"/proc/$parent/comm"; } 2>/dev/null || true
+    if [ "$name" = postgres ]; then main=/proc/$parent; fi
+    case $ours$others in *" $main "*) ;; *)
+        argv="$(tr '\\0' ' ' 2>/dev/null <"$main/cmdline") " || continue
+        case $argv in *" $data "*) ours="$ours $main " ;; *" -D "*) others="$others $main " ;;
+            "postgres: "*) ours="$ours $main " ;; *) others="$others $main " ;; esac ;;
+    esac
+    case $ours in *" $main "*) echo "${p#/proc/}" ;; esac
+done
 """
 """The processes that work in a folder. A zombie is dead; a pid in postmaster.pid may be a stranger's by now.
 
 Where we may not see the folder of a process (it has capabilities that we have not), its postmaster's arguments tell;
-an orphaned backend of which nothing tells counts as working there: what cannot be seen is not dead."""
+an orphaned backend of which nothing tells counts as working there: what cannot be seen is not dead. No program is
+started for each process of the host: on a busy one that takes seconds, and this is asked again and again."""
 
 
 class Postgres:

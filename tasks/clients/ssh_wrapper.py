@@ -17,9 +17,10 @@ from runbooks.hosts import Host
 # $1 main process, $2 when it began, $3 its group, $4 seconds of silence. Fields of /proc/PID/stat behind the name:
 # 1 state, 3 group, 20 start time. A group whose first process ended by itself is left alone: it may serve somebody.
 WATCH = r"""
-field() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f"$2"; }
+is_same() { [ "$2" != Z ] && shift 20 && [ "$1" = "$began" ]; }
+main=$1 began=$2
 while timeout "$4" head -n 1 | grep -q .; do :; done
-[ "$(field "$1" 20)" = "$2" ] && [ "$(field "$1" 1)" != Z ] || exit 0
+{ read -r stat <"/proc/$main/stat"; } 2>/dev/null && is_same x ${stat##*) } || exit 0
 kill -TERM "-$3"
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     kill -0 "-$3" 2>/dev/null || exit 0
@@ -41,10 +42,12 @@ take() {
 export LC_ALL=C.UTF-8
 if [ "$1" -gt 0 ]; then take "$1"; . "$file"; rm -f "$file"; fi
 if [ "$2" -gt 0 ]; then take "$2"; exec <"$file"; rm -f "$file"; else exec </dev/null; fi
-set -- "$3" "$4" $(sed 's/.*) //' /proc/$$/stat | cut -d' ' -f3,20) "$@"
-setsid sh -c "$2" watch $$ "$4" "$3" "$1" <&3 >/dev/null 2>&1 &
+group_of() { group=$3; shift 19; began=$1; }
+read -r stat </proc/$$/stat
+group_of ${stat##*) }
+setsid sh -c "$4" watch $$ "$began" "$group" "$3" <&3 >/dev/null 2>&1 &
 exec 3<&-
-shift 8
+shift 4
 exec "$@"
 """
 
