@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +14,8 @@ from tasks.database_server import Postgres
 
 _INFO: TypeAdapter[list[dict[str, Any]]] = TypeAdapter(list[dict[str, Any]])
 OK = 0
+ROUNDED = timedelta(seconds=1)
+"""`info` leaves fractions of a second out: a set may have ended almost a second later than it says."""
 
 
 class BackupSet(Model):
@@ -133,7 +135,7 @@ def choose(repository: Repository, *, before: Instant | None, named: str | None)
     Raises:
         Refused: there is none.
     """
-    usable = [s for s in repository.sets if not s.has_errors and (before is None or s.stopped_at <= before)]
+    usable = [s for s in repository.sets if not s.has_errors and (before is None or s.stopped_at + ROUNDED <= before)]
     if named is not None:
         usable = [s for s in usable if s.label == named]
     if not usable:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
+from runbooks import wal
 from runbooks.errors import NotRecovered
 from runbooks.records import Check, CheckStatus
 from tasks import database_timelines
@@ -12,6 +14,8 @@ from tasks.database_server import Postgres
 from tasks.database_timelines import Fork
 
 TIMELINE = "select timeline_id from pg_control_checkpoint()"
+LEFT_OUT = re.compile(r"before LSN ([0-9A-F]+/[0-9A-F]+)")
+PAGE_HEADER = 40
 HINT = "clients are still kept out; the old directory lies beside"
 
 
@@ -22,10 +26,10 @@ def must_have_stopped_there(plan: Plan, reason: str) -> None:
         None: "no recovery target specified",
         "xid": f"before transaction {value}",
         "time": f"before {str(value)[:19]}",
-        "lsn": f"before LSN {value}",
+        "lsn": f"before LSN {value}, or behind the header of its page",
         "name": f'at restore point "{value}"',
     }[kind]
-    fits = _is_behind(plan, reason) if kind == "time" else reason == wanted
+    fits = {"time": _is_behind, "lsn": _is_at}[kind](plan, reason) if kind in ("time", "lsn") else reason == wanted
     if not fits:
         raise NotRecovered(f"recovery stopped {reason!r}, the plan says {wanted!r}", HINT)
 
@@ -37,6 +41,13 @@ def _is_behind(plan: Plan, reason: str) -> bool:
     except ValueError:
         return False
     return reason.startswith("before ") and plan.target.at is not None and left_out >= plan.target.at
+
+
+def _is_at(plan: Plan, reason: str) -> bool:
+    """The history names the first record that was left out. Where the target was the end of the WAL, that may begin
+    behind the header of a new page. `pg_waldump` writes the same position with more zeros."""
+    found = LEFT_OUT.fullmatch(reason)
+    return found is not None and 0 <= wal.position(found[1]) - wal.position(str(plan.target.value)) <= PAGE_HEADER
 
 
 def must_have_come_from(plan: Plan, postgres: Postgres, timeline: int) -> Fork:

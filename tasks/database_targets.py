@@ -25,18 +25,38 @@ select x % 4294967296, ts at time zone 'UTC' from (
 """
 WINDOW = 20_000_000
 """How many transactions are looked through, newest first: a few seconds for all of them."""
-WALDUMP = """
+RECORD = """
+cd "$1/pg_wal" 2>/dev/null || exit 0
+newest=$(ls | grep -E '^[0-9A-F]{24}$' | sort | tail -n 1 | cut -c 1-8)
+[ -z "$newest" ] || "$2/pg_waldump" --path=. --timeline="$((0x$newest))" --start="$3" --limit=1 2>/dev/null |
+    sed -n 's/.* lsn: \\([0-9A-F/]*\\),.*/\\1/p'
+"""
+COMMIT_OF = """
 cd "$1/pg_wal" 2>/dev/null || exit 0
 newest=$(ls | grep -E '^[0-9A-F]{24}$' | sort | tail -n 1 | cut -c 1-8)
 first=$(ls | grep -E "^$newest[0-9A-F]{16}$" | sort | head -n 1)
 [ -n "$first" ] || exit 0
+last=$(ls | grep -E "^$newest[0-9A-F]{16}$" | sort | tail -n 1)
+"$2/pg_waldump" --rmgr=Transaction --path=. "$first" "$last" 2>/dev/null |
+    sed -n 's/.*tx: *\\([0-9]*\\),.*desc: COMMIT.*; subxacts: \\([0-9 ]*\\).*/\\1 \\2/p' |
+    awk -v xid="$3" '{ for (i = 2; i <= NF; i++) if ($i == xid) { print $1; exit } }'
+"""
+"""The transaction that committed what stands behind a savepoint in it, or in a block that catches errors. That has a
+number of its own, which rows bear as their xmin, and no commit: recovery would not find it, and end in failure."""
+WALDUMP = """
+cd "$1/pg_wal" 2>/dev/null || exit 0
+newest=$(ls | grep -E '^[0-9A-F]{24}$' | sort | tail -n 1 | cut -c 1-8)
+[ -n "$newest" ] || exit 0
+first=$(find . -maxdepth 1 -type f -name "$newest????????????????" -printf '%f %Ts\\n' | sort | awk -v since="$4" '
+    $2 >= since { newer = 1 } NR == 1 || $2 < since && !newer { first = $1 } END { print first }')
 last=$(ls | grep -E "^$newest[0-9A-F]{16}$" | sort | tail -n 1)
 TZ=UTC "$2/pg_waldump" --rmgr=Transaction --path=. "$first" "$last" 2>/dev/null |
     sed -n 's/.*tx: *\\([0-9]*\\),.*desc: COMMIT[A-Z_]* \\([0-9-]* [0-9:.]*\\) UTC.*/\\1 \\2/p' |
     awk -v since="$3" '{ if ($2 " " $3 < since) older = 1; else if (!found) { found = 1; first = $0 } }
         END { if (older && found) print first; else if (older) print "none"; }'
 """
-"""The first commit since then in the WAL that lies there; only when older ones lie there, too, is it the first."""
+"""The first commit since then in the WAL that lies there; only when older ones lie there, too, is it the first. Commits
+stand in the WAL in the order of recovery, which is not quite that of their times: one may be overtaken in between."""
 
 
 def find(case: Case, postgres: Postgres, given: Options, found: Found, wrong: int | None) -> Target:
@@ -55,19 +75,21 @@ def find(case: Case, postgres: Postgres, given: Options, found: Found, wrong: in
         return Target(kind="name", value=given.restore_point, at=case.request.fault_at)
     if given.target_lsn is not None:
         _must_be_written(postgres, given.target_lsn, found)
-        return Target(kind="lsn", value=given.target_lsn, at=case.request.fault_at)
+        return Target(kind="lsn", value=_record(postgres, given.target_lsn), at=case.request.fault_at)
     if given.target_time is not None:
         return _first_since(postgres, given.target_time, found)
     if xid is not None:
         if found.answers:
             _must_have_begun(postgres, xid)
+        whole = postgres.sh(COMMIT_OF, postgres.data, postgres.server.programs, str(xid), within=READ_WITHIN).strip()
+        told, xid = f"{xid} is a part of it, behind a savepoint" if whole else None, int(whole or xid)
         known = committed_at(postgres, xid) if found.answers else None
         at = known or case.clock_of("fault") or case.request.fault_at
         if at is None:
             raise Refused(
                 f"when transaction {xid} committed is not known", "give --fault-at, a time shortly before it, as well"
             )
-        return Target(kind="xid", value=str(xid), at=at, committed_at=known)
+        return Target(kind="xid", value=str(xid), at=at, told=told, committed_at=known)
     return Target()
 
 
@@ -80,6 +102,11 @@ def _must_be_written(postgres: Postgres, lsn: str, found: Found) -> None:
         )
 
 
+def _record(postgres: Postgres, lsn: str) -> str:
+    """Where the first record from there on begins: it is what recovery leaves out, and says that it has left out."""
+    return postgres.sh(RECORD, postgres.data, postgres.server.programs, lsn).strip() or lsn
+
+
 def _must_have_begun(postgres: Postgres, xid: int) -> None:
     newest = int(postgres.value("select pg_snapshot_xmax(pg_current_snapshot())::text::bigint % 4294967296"))
     if 0 < xid - newest < HALF or xid == newest:
@@ -90,10 +117,11 @@ def _must_have_begun(postgres: Postgres, xid: int) -> None:
 
 def _first_since(postgres: Postgres, since: Instant, found: Found) -> Target:
     """The first transaction that committed since then: stopping before it can be proven to the transaction."""
-    seen = _by_server(postgres, since) if found.answers else None
-    if seen is None:
-        said = postgres.sh(WALDUMP, postgres.data, postgres.server.programs, postgres_time(since)[:-3])
-        seen = said.strip().split(maxsplit=1)
+    said = postgres.sh(WALDUMP, postgres.data, postgres.server.programs, postgres_time(since)[:-3],
+                       str(int(since.timestamp())), within=READ_WITHIN)  # fmt: skip
+    seen = said.strip().split(maxsplit=1)
+    if found.answers and (not seen or seen == ["none"]):  # what is committed may not be in a file yet
+        seen = _by_server(postgres, since) or seen
     if seen == ["none"]:
         raise Refused(
             f"target_time {rfc3339(since)} is behind the last commit: nothing was committed since",

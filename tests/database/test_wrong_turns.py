@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runbooks import journal
+from runbooks import journal, wal
 from runbooks import site as sites
 from runbooks.errors import NotRecovered, Refused
 from runbooks.journal import Journal
@@ -99,6 +99,31 @@ def test_target_beyond_the_archive(database: TheDatabase, tmp_path: Path) -> Non
     for number, options in enumerate(wrong):
         with pytest.raises(Refused, match=r"has begun yet|behind the end of the WAL|in the future"):
             planned(case_of(tmp_path / f"{number}", backup=None, **options))
+
+
+def test_number_of_a_savepoint(database: TheDatabase, tmp_path: Path) -> None:
+    """A row bears it as its xmin, but it never commits: recovery would not find it, and end with the database down."""
+    whole, part = database.sql(BEHIND_A_SAVEPOINT).splitlines()
+    plan = planned(case_of(tmp_path, target_xid=int(part)))
+    assert int(part) > int(whole)
+    assert plan.target.value == whole
+
+
+def test_position_within_a_record(database: TheDatabase, tmp_path: Path) -> None:
+    """As pg_waldump writes it, with zeros, and behind the record's first bytes: the next record is left out, which
+    PostgreSQL names, and the transaction is kept."""
+    begins = database.sql("select pg_current_wal_lsn()")
+    committed(database)
+    high, low = begins.split("/")
+    inside = f"{high}/{int(low, 16) + 8:08X}"
+    plan = planned(case_of(tmp_path, target_lsn=inside))
+    assert plan.target.value is not None
+    assert wal.position(inside) < wal.position(plan.target.value) <= wal.position(database.sql(END))
+
+
+BEHIND_A_SAVEPOINT = """begin; select pg_current_xact_id(); savepoint inner_one; update orders set id = id where id = 2;
+    select xmin from orders where id = 2; commit"""
+END = "select pg_current_wal_lsn()"
 
 
 def test_gap_in_the_wal(database: TheDatabase, tmp_path: Path) -> None:

@@ -29,6 +29,13 @@ def test_set_that_ended_after_the_target() -> None:
     assert choose(held(OLD, NEW), before=NEW.stopped_at - timedelta(seconds=1), named=None) == OLD
 
 
+def test_set_that_ended_within_the_same_second() -> None:
+    """`info` tells whole seconds: it may have ended after the target, and recovery cannot stop before its end."""
+    soon = NEW.stopped_at + timedelta(milliseconds=900)
+    assert choose(held(OLD, NEW), before=soon, named=None) == OLD
+    assert choose(held(OLD, NEW), before=soon + timedelta(milliseconds=100), named=None) == NEW
+
+
 def test_named_set_that_is_too_new() -> None:
     """A person is told, not obeyed."""
     with pytest.raises(Refused, match="no usable backup set new that ended before"):
