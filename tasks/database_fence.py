@@ -52,19 +52,23 @@ def close(case: Case) -> Fenced:
         NotRecovered: sessions were still there after 30 s.
     """
     with database_server.primary(case) as postgres:
-        hba = _hba_file(postgres)
+        said = _said(postgres)
+        hba = said or f"{postgres.data}/pg_hba.conf"
         if database_plan.of(case).way is Way.TABLE:
             case.event("clients stay connected: only one table is brought back")
             return Fenced(hba_file=hba)
         write(case, postgres, hba)
-        if postgres.answers():
+        if said is not None:
             enforce(postgres)
     return Fenced(hba_file=hba)
 
 
-def _hba_file(postgres: Postgres) -> str:
-    """As the server says; where it is silent, what it would say by default."""
-    return postgres.value("show hba_file") if postgres.answers() else f"{postgres.data}/pg_hba.conf"
+def _said(postgres: Postgres) -> str | None:
+    """The file, as the server says; None: it is silent."""
+    try:
+        return postgres.value("show hba_file")
+    except Unavailable:
+        return None
 
 
 def write(case: Case, postgres: Postgres, hba: str) -> None:
@@ -79,8 +83,7 @@ def enforce(postgres: Postgres) -> None:
     postgres.value("select pg_reload_conf()")
 
     def look() -> bool | NotYet:
-        postgres.value(END_CLIENTS)
-        left = postgres.value(COUNT_CLIENTS)
+        left = postgres.sql(f"{END_CLIENTS}; {COUNT_CLIENTS}")[-1][0]
         return True if left == "0" else NotYet(f"{left} clients")
 
     wait_until(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from runbooks.model import spell
@@ -61,19 +62,28 @@ def _number(name: str, segment_bytes: int) -> int:
 
 
 class Replay:
-    """The WAL that is replayed, of that from *first* to *last*."""
+    """The WAL that is replayed, of that from *first* to what *last* says, which is asked when there is time for it."""
 
-    def __init__(self, case: Case, postgres: Postgres, first: str, last: str) -> None:
-        self._postgres, self._first = postgres, first
-        said = postgres.sh(SEGMENT_BYTES, postgres.data, postgres.server.programs).strip()
-        self._bytes = int(said or 16 * 1024 * 1024)
-        total = (segments_between(first, last, self._bytes) + 1) * self._bytes
-        self._progress = Progress(case, f"WAL replayed up to {last}", total)
+    def __init__(self, case: Case, postgres: Postgres, first: str, last: Callable[[], str]) -> None:
+        self._case, self._postgres, self._first, self._last = case, postgres, first, last
+        self._progress: Progress | None = None
+        self._bytes = 0
+        self._at, self._looked = "", time.monotonic()
 
     def look(self) -> str:
-        """The segment that is being replayed; empty: recovery has not begun, or has ended."""
-        seen = self._postgres.sh(REPLAYING, *self._postgres.processes()).split()
-        if not seen:
-            return ""
-        self._progress.at(segments_between(self._first, seen[-1], self._bytes) * self._bytes)
-        return seen[-1]
+        """The segment that is being replayed, as it was seen a few seconds ago; empty: it was not seen yet."""
+        if time.monotonic() - self._looked >= EVERY_SECONDS:
+            self._looked = time.monotonic()
+            seen = self._postgres.sh(REPLAYING, *self._postgres.processes()).split()
+            if seen:
+                self._at = seen[-1]
+                self._tell()
+        return self._at
+
+    def _tell(self) -> None:
+        if self._progress is None:
+            said = self._postgres.sh(SEGMENT_BYTES, self._postgres.data, self._postgres.server.programs).strip()
+            self._bytes, last = int(said or 16 * 1024 * 1024), self._last()
+            total = (segments_between(self._first, last, self._bytes) + 1) * self._bytes
+            self._progress = Progress(self._case, f"WAL replayed up to {last}", total)
+        self._progress.at(segments_between(self._first, self._at, self._bytes) * self._bytes)

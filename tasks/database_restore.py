@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from runbooks.database_ways import Way
-from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
+from runbooks.errors import NotRecovered, RecoveryError, Refused
 from runbooks.model import Instant, Model
 from tasks import (
     database_backups,
+    database_changed,
     database_fence,
     database_plan,
     database_promotion,
+    database_recovery,
     database_salvage,
     database_server,
     database_state,
@@ -24,41 +27,15 @@ from tasks import (
 from tasks.cases import Case
 from tasks.database_files import arguments_of, end_left, follow
 from tasks.database_plan import Plan
-from tasks.database_progress import Replay
 from tasks.database_server import Postgres
 from tasks.database_stop_point import must_have_come_from, must_have_stopped_there
 from tasks.database_tables import Returned
 from tasks.steps import step
-from tasks.waits import NotYet, wait_until
 
 STOPS_WITHIN = timedelta(seconds=60)
 SPARE = 1.1
-SET_ASIDE = """
-[ -e "$2" ] && exit 0
-[ -e "$1" ] || exit 0
-mv -T "$1" "$2"
-"""
+SET_ASIDE = '[ -e "$2" ] || [ ! -e "$1" ] || mv -T "$1" "$2"'
 ROOM = 'df --output=avail --block-size=1 "$(dirname "$1")" | tail -n 1'
-CHANGED = """
-cd "$1"; since=$2 aside=$3; shift 3
-exec 9<"$aside"; flock 9
-[ ! -e "$aside/.complete" ] || exit 0
-{ find . -type f ! -path "./pg_wal/*" -newermt "$since" -print0
-  for file in "$@"; do find . -type f -path "./$file*" -print0; done; } | sort -zu >"$aside/.changed"
-bytes=$(xargs -0 -r stat --format=%s <"$aside/.changed" | awk '{ sum += $1 } END { print sum + 0 }')
-free=$(df --output=avail --block-size=1 "$aside" | tail -n 1)
-[ "$free" -gt "$bytes" ] || { echo "what changes is $bytes bytes, $free are free there" >&2; exit 1; }
-xargs -0 -r cp -p --parents -t "$aside" <"$aside/.changed"
-: >"$aside/.complete"
-"""
-"""What a delta restore is going to change: the files that are newer than the backup, and those that are damaged.
-
-The same of a killed attempt may still be at work there: it is waited for, or it would copy what is restored already."""
-LAST_WORDS = "tail -n 100 \"$1\" 2>/dev/null | grep -E '(FATAL|PANIC|DETAIL):' | tail -n 2 || true"
-IN_RECOVERY = """select pg_is_in_recovery(), coalesce(pg_last_wal_replay_lsn()::text, ''),
-    case when pg_is_in_recovery() then pg_get_wal_replay_pause_state() end"""
-FINISHED = """select timeline_id, pg_current_wal_lsn(),
-    coalesce((pg_last_xact_replay_timestamp() at time zone 'UTC')::text, '') from pg_control_checkpoint()"""
 
 
 class Aside(Model):
@@ -153,7 +130,7 @@ def aside(case: Case, postgres: Postgres) -> str:
 
 @step
 def set_aside(case: Case) -> Aside:
-    """The old directory lies beside, whole; for a delta restore what that will change is copied there. Its WAL is kept.
+    """The old directory lies beside, whole; of a delta restore what that will change, and the WAL.
 
     Raises:
         Refused: there is no room for a second copy; nothing was moved.
@@ -170,15 +147,13 @@ def set_aside(case: Case) -> Aside:
             postgres.sh(SET_ASIDE, postgres.data, where)
             return Aside(directory=where, wal=f"{where}/pg_wal")
         if plan.way is Way.DELTA:
-            case.write(f"copy what changes to {where}", host=postgres.server.host, directory=where)
+            case.write(f"move what changes to {where}", host=postgres.server.host, directory=where)
+            database_changed.set_aside(postgres, plan.backup, where, database_symptoms.of(case).damaged)
             database_salvage.keep(postgres, f"{postgres.data}/pg_wal", f"{where}/pg_wal")
-            since, damaged = plan.backup.started_at.isoformat(), database_symptoms.of(case).damaged
-            postgres.sh(CHANGED, postgres.data, since, where, *damaged, within=timedelta(hours=1))
             return Aside(directory=where, wal=f"{where}/pg_wal")
         _must_have_room(postgres, plan)
         case.write(f"set {postgres.data} aside as {where}", host=postgres.server.host, directory=where)
-        postgres.sh(SET_ASIDE, postgres.data, where)
-        postgres.sh('mkdir -p "$1"', where)
+        postgres.sh(f'{SET_ASIDE}; mkdir -p "$2"', postgres.data, where)
         return Aside(directory=where, wal=database_salvage.best(case, postgres, f"{where}/pg_wal"))
 
 
@@ -213,10 +188,12 @@ def restore(case: Case) -> Restored:
             _clear_half(case, postgres)
         arguments = arguments_of(plan)
         case.write(f"restore {plan.backup.label}: {' '.join(arguments)}", host=postgres.server.host, data=postgres.data)
-        follow(case, postgres, arguments, plan.backup.size_bytes)
         wal = Aside.model_validate((case.recorded("database_restore.set_aside") or {})["evidence"]).wal
+        with ThreadPoolExecutor(1) as beside:  # the server is down: what is archived stays as it is
+            repository = beside.submit(database_backups.read, postgres)
+            follow(case, postgres, arguments, plan.backup.size_bytes)
         if plan.salvages and wal is not None:
-            database_salvage.put_in(case, postgres, wal)
+            database_salvage.put_in(case, postgres, wal, repository.result().newest_wal)
         database_fence.write(case, postgres, database_fence.file_of(case, postgres))
         seconds = round(time.monotonic() - began, 1)
     case.event(f"restored {plan.backup.size_bytes} bytes in {seconds} s")
@@ -245,13 +222,13 @@ def recover(case: Case) -> Recovered:
             case.write(f"start PostgreSQL on {postgres.server.host}", host=postgres.server.host)
             started = postgres.service(postgres.server.start, within=case.within("restore"))
             if started.exit_code != 0 and not postgres.processes():
-                raise _died(postgres, started.said)
-        timeline, lsn, commit = _finished(case, postgres, _replay(case, postgres, plan))
+                raise database_recovery.died(postgres, started.said)
+        timeline, lsn, commit = database_recovery.finish(case, postgres, plan)
         fork = must_have_come_from(plan, postgres, int(timeline))
         must_have_stopped_there(plan, fork.reason)
         if plan.target.kind is None and plan.way is not Way.PROMOTE:
             database_wal.must_be_read_to_its_end(postgres, fork.timeline, fork.position)
-        _forget_target(postgres)
+        database_recovery.forget_target(postgres)
         found = Recovered(
             timeline=int(timeline), forked_at=lsn, reason=fork.reason,
             last_commit_at=datetime.fromisoformat(commit).replace(tzinfo=UTC) if commit else None,
@@ -259,55 +236,3 @@ def recover(case: Case) -> Recovered:
     case.event(f"recovered to timeline {found.timeline}: {found.reason}; last commit {commit or 'unknown'} UTC")
     case.clock("restored")
     return found
-
-
-def _died(postgres: Postgres, said: str) -> NotRecovered:
-    if postgres.server.log is not None:
-        last = postgres.sh(LAST_WORDS, postgres.server.log).strip()
-        said = f"{said}; {last[-400:]}" if last else said
-    return NotRecovered(
-        f"PostgreSQL on {postgres.server.host} ended in recovery: {said}",
-        'its log says why; "recovery ended before configured recovery target was reached": the WAL ends before it',
-    )
-
-
-def _replay(case: Case, postgres: Postgres, plan: Plan) -> Replay:
-    """From where the backup begins to the newest WAL that is archived, or was salvaged."""
-    newest = database_backups.read(postgres).newest_wal or plan.backup.wal_stop
-    return Replay(case, postgres, plan.backup.wal_start, newest)
-
-
-def _finished(case: Case, postgres: Postgres, replay: Replay) -> list[str]:
-    """What it says once it is a primary; `pg_ctl start` returns long before, at consistency."""
-
-    def look() -> list[str] | NotYet:
-        at = replay.look()
-        if not postgres.processes():
-            raise _died(postgres, "the postmaster is gone")
-        try:
-            [[recovering, lsn, paused]] = postgres.sql(IN_RECOVERY)
-        except Unavailable as error:
-            return NotYet(f"{error.problem}, replaying {at}")
-        if paused == "paused":
-            raise NotRecovered(
-                f"recovery on {postgres.server.host} waits at {lsn} instead of ending",
-                "see recovery_target_action there; pg_wal_replay_resume() ends it, once you know that it is the place",
-            )
-        if recovering == "t":
-            return NotYet(f"in recovery, replayed up to {lsn}")
-        postgres.value("checkpoint; select 1")  # so that pg_control names the new timeline
-        return postgres.sql(FINISHED)[0]
-
-    return wait_until(
-        look, within=case.within("restore"), what=f"end of recovery on {postgres.server.host}",
-        otherwise=NotRecovered, hint="see its log; does restore_command find the WAL?",
-    )  # fmt: skip
-
-
-def _forget_target(postgres: Postgres) -> None:
-    """What is left behind would decide the next recovery, too."""
-    left = postgres.sql("select name from pg_file_settings where name like 'recovery_target%' "
-                        "or name = 'restore_command' group by name")  # fmt: skip
-    for [name] in left:
-        postgres.value(f"alter system reset {name}; select 1")
-    postgres.value("select pg_reload_conf()")
