@@ -118,9 +118,9 @@ class TheDatabase(TheLab):
         return self.on_host('"$@"', *argv, seconds=seconds).strip()
 
     def pgbackrest(self, *arguments: str, seconds: float = 120) -> str:
-        return self.on_host('"$@"', *self._pgbackrest(), *arguments, seconds=seconds)
+        return self.on_host('"$@"', *self.pgbackrest_command(), *arguments, seconds=seconds)
 
-    def _pgbackrest(self) -> list[str]:
+    def pgbackrest_command(self) -> list[str]:
         return ["pgbackrest", f"--config={self.folder() / 'pgbackrest.conf'}", "--stanza=lab"]
 
     def sets(self) -> list[str]:
@@ -191,7 +191,7 @@ class TheDatabase(TheLab):
 
         From the backup set of then, by the tools themselves: the repository stays as it is, and knows all that was."""
         arguments = [f"--set={self.base}", "--type=immediate", "--target-action=promote"]
-        self.on_host(REWIND_PRIMARY, self.programs, str(self.data), *self._pgbackrest(), *arguments)
+        self.on_host(REWIND_PRIMARY, self.programs, str(self.data), *self.pgbackrest_command(), *arguments)
         self.start()
         self.until_primary()
         self.sql("checkpoint; select pg_create_physical_replication_slot('standby', true) where not exists "
