@@ -50,7 +50,7 @@ test-own-labs: # a file is a worker's: its tests may share a lab, or make one of
 test-fast: install ## what needs no lab and no root, in less than a minute
 	@$(VENV)/bin/pytest -n 2 -m "not slow and not drills and not lab and not database and not prefect and not soak and not bench" $(PYTEST_ARGS)
 
-bench: machine install ## our restore against Velero's own, on the same backup
+bench: machine install ## our restores against Velero's and pgBackRest's own; 20 recoveries to a point in time
 	@$(VENV)/bin/pytest -m bench -s --timeout=3600 $(PYTEST_ARGS)
 
 soak: machine install ## 20 drills in a row, each must come back without a difference
