@@ -109,7 +109,7 @@ def choose(case: Case) -> Plan:
         _must_be_one_transaction(target)
     plan = Plan(
         way=way, backup=chosen, target=target if way in (Way.POINT_IN_TIME, Way.TABLE) else Target(),
-        timeline=past.timeline, table=given.table, salvages=way in (Way.FULL, Way.DELTA),
+        timeline=past.timeline, table=given.table, salvages=way in (Way.FULL, Way.DELTA, Way.POINT_IN_TIME),
         standby=_healthy(found)[0].host if way is Way.PROMOTE else None,
         may_lose_seconds=0 if found.has_wal or target.kind else case.objectives.rpo.total_seconds(),
     )  # fmt: skip

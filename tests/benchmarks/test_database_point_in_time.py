@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 TRIES = 20
 KINDS = ("transaction", "time", "position", "restore point", "savepoint")
 SETS_EVERY = 5
+DIES_EVERY = 6
 
 
 class Try:
@@ -101,6 +102,8 @@ def test_exact_to_the_transaction(database: TheDatabase, kept: Path) -> None:
             case = recoveries.incident(f"try{number}", fault_at=fault_at, **options)
             database_symptoms.look(case)
             plan = database_plan.choose(case)
+            if dies := number % DIES_EVERY == 0:  # its last WAL, which holds the target, is not archived
+                database.on_host('kill -KILL "$(head -n 1 "$1/postmaster.pid")"', str(database.data))
             recoveries.run_phase(case)
         recovered = Recovered.model_validate((case.recorded("database_restore.recover") or {})["evidence"])
         stop = database_validation.stop_point(plan, recovered)
@@ -111,8 +114,8 @@ def test_exact_to_the_transaction(database: TheDatabase, kept: Path) -> None:
         expected |= {row for c in before for row in written.rows.get(c.xid, ())}
         held, ours = writers.held(database), [c for c in seen if c.xid in written.rows]
         result = {
-            "try": number, "kind": one.kind, "target": one.target, "given": options, "backup": plan.backup.label,
-            "seconds": round(time.monotonic() - began, 1), "commits": len(ours),
+            "try": number, "kind": one.kind, "killed": dies, "target": one.target, "given": options,
+            "backup": plan.backup.label, "seconds": round(time.monotonic() - began, 1), "commits": len(ours),
             "kept": len([c for c in before if c.xid in written.rows]),
             "overtaken": sum(a.xid > b.xid for a, b in pairwise(ours)),
             "out of time": sum(a.at > b.at for a, b in pairwise(ours)),
