@@ -19,12 +19,14 @@ for p in $(printf '%s' "--stanza=$1" | grep -lsF -f - /proc/[0-9]*/cmdline); do
     told="$(tr '\\0' ' ' 2>/dev/null <"$p") " || continue
     case ${told%% *} in pgbackrest|*/pgbackrest) ;; *) continue ;; esac
     case $told in *" restore "*) ;; *) continue ;; esac
+    case $told in *" --config=$3 "*) ;; *) continue ;; esac
     case $told in *" --pg1-path=$2 "*) ;; *" --pg1-path="*) continue ;;
         *) grep -qxF "pg1-path=$2" "$3" || continue ;; esac
     pid=${p#/proc/}; echo "${pid%/cmdline}"
 done; true
 """
-"""Restores into a data directory; one that names none goes into that of the configuration."""
+"""Restores by our configuration into a data directory; one that names none goes into that of the configuration. Another
+database of the host may have a stanza of the same name, and a restore of its own."""
 
 ENDS_WITHIN = timedelta(seconds=10)
 

@@ -16,8 +16,8 @@ exec 9<"$2"; flock 9
 if [ -d "$1" ]; then find "$1/" -maxdepth 1 -type f -name '[0-9A-F]*' -exec mv -f -t "$2" {} +; fi
 : >"$2/.kept"
 """
-"""Not marked as kept unless every file was moved: a full disk is seen, where pg_wal lies on another one. One at a time, as
-of a killed attempt."""
+"""Not marked as kept unless every file was moved: a full disk is seen, where pg_wal lies on another one. One at a time,
+as of a killed attempt."""
 HAS_ANY = """ls "$1" 2>/dev/null | grep -Eq '^[0-9A-F]{24}$' && echo yes || true"""
 NEWER = """
 cd "$1" 2>/dev/null || exit 0
