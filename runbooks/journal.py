@@ -109,9 +109,11 @@ class Journal:
         self.entries = read(path) if path.exists() else []
         self.attempt = max((e.attempt for e in self.entries), default=0)
         self.unsaved: str | None = None
-        self._on_disk = (len(self.entries), sum(len(self._line(e)) for e in self.entries))
-        if self.entries and path.stat().st_size == self._on_disk[1] - 1:
-            self._on_disk = (len(self.entries) - 1, self._on_disk[1] - len(self._line(self.entries[-1])))
+        self._known_lines: list[bytes] = []
+        lines = self._lines()
+        self._on_disk = (len(lines), sum(map(len, lines)))
+        if lines and path.stat().st_size == self._on_disk[1] - 1:
+            self._on_disk = (len(lines) - 1, self._on_disk[1] - len(lines[-1]))
 
     def _flush(self) -> None:
         """Bring the file up to date, from where it is known to be good.
@@ -120,7 +122,7 @@ class Journal:
         raised: they are written again, the same.
         """
         count, size = self._on_disk
-        data = b"".join(self._line(e) for e in self.entries[count:])
+        data = b"".join(self._lines()[count:])
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             os.ftruncate(handle, size)
@@ -132,9 +134,11 @@ class Journal:
             os.close(handle)
         self._on_disk = (len(self.entries), size + len(data))
 
-    @staticmethod
-    def _line(entry: Entry) -> bytes:
-        return json.dumps(_raw(entry), separators=(",", ":")).encode() + b"\n"
+    def _lines(self) -> list[bytes]:
+        """One an entry, made once: the whole journal is sent after each entry."""
+        new = self.entries[len(self._known_lines) :]
+        self._known_lines += (json.dumps(_raw(e), separators=(",", ":")).encode() + b"\n" for e in new)
+        return self._known_lines
 
     @property
     def head(self) -> str:
@@ -180,11 +184,12 @@ class Journal:
         """The last entry was never written, and what it announced is not done."""
         with self._lock:
             self.entries.pop()
+            del self._known_lines[len(self.entries) :]
 
     def content(self) -> bytes:
         """Every entry, also those that the disk did not take."""
         with self._lock:
-            return b"".join(self._line(e) for e in self.entries)
+            return b"".join(self._lines())
 
     def of(self, kind: Kind) -> Iterator[Entry]:
         return (e for e in list(self.entries) if e.kind == kind)

@@ -37,6 +37,7 @@ from tasks.clients.kubernetes_http import (
     Request,
     Response,
     Transport,
+    answered,
     reading,
 )
 from tasks.clients.kubernetes_paths import Discovered, Resource, Right
@@ -94,10 +95,9 @@ class Api:
         def look() -> str:
             asked = now()
             answer = self._transport.ask(request)
-            if answer.status != HTTPStatus.OK:
-                raise from_status(answer.status, answer.body, str(request))
+            uid = str(answered(answer, request)["metadata"]["uid"])
             self._skew = _skew(answer, asked, now())
-            return str(self._transport.json(request)["metadata"]["uid"])
+            return uid
 
         uid = reading(look, within=within, contact=self._transport.contact)
         return Identity(self._transport.server, uid, whom.fingerprints(self._transport.configuration))

@@ -117,10 +117,7 @@ class Transport:
 
     def json(self, request: Request) -> Object:
         """The object that was answered. Raises: as `from_status` says, by the answer's status."""
-        answer = self.ask(request)
-        if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
-            raise from_status(answer.status, answer.body, str(request))
-        return _object(answer.body, request)
+        return answered(self.ask(request), request)
 
     def read(self, request: Request, within: timedelta | None = None) -> Object:
         """As `json`, asked again while there is no answer."""
@@ -148,6 +145,13 @@ class Transport:
             redirect=False,
             preload_content=False,
         )
+
+
+def answered(answer: Response, request: Request) -> Object:
+    """The object in an answer. Raises: as `from_status` says, by the answer's status."""
+    if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
+        raise from_status(answer.status, answer.body, str(request))
+    return _object(answer.body, request)
 
 
 def _object(body: bytes, request: Request) -> Object:

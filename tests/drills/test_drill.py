@@ -6,6 +6,8 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,19 +15,46 @@ import pytest
 from deployments.lab import slack_server
 from runbooks.journal import read
 from runbooks.records import CheckStatus
-from tests.drills.stage import Stage
+from runbooks.report_schema import Report
+from tests.drills.stage import Stage, stage
 from tests.fakes import site as fake_sites
-from tests.zygote import Child
+from tests.zygote import Child, Zygote
 
-BACK, NOT_RECOVERED, ABORTED = 0, 1, 5
+BACK, NOT_RECOVERED, REFUSED, ABORTED = 0, 1, 3, 5
 
 
-def test_everything_in_order(drill: Stage) -> None:
+@dataclass(frozen=True)
+class Passed:
+    """A drill that everything was in order for, and that has ended."""
+
+    drill: Stage
+    before: str | None
+    child: Child
+    code: int
+
+    @property
+    def report(self) -> Report:
+        return self.drill.report("good")
+
+    @property
+    def journal(self) -> Path:
+        return self.drill.evidence("good") / "journal.jsonl"
+
+
+@pytest.fixture(scope="module")
+def passed(forks: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Passed]:
+    """One, for all that only look at what it has left."""
+    folder = tmp_path_factory.mktemp("passed")
+    with slack_server.serve(log=folder / "slack.jsonl") as slack, stage(forks, folder) as drill:
+        drill.site = fake_sites.write(drill.site.file.parent, drill.world, slack_url=slack.url)
+        before, child = drill.namespace_uid(), drill.start("good")
+        yield Passed(drill, before, child, child.wait(90))
+
+
+def test_everything_in_order(passed: Passed) -> None:
     """It passes, says how long it was down and what it lost, and leaves everything as it found it."""
-    before = drill.namespace_uid()
-    child = drill.start("good")
-    assert child.wait(90) == BACK, child.output[-4000:]
-    report = drill.report("good")
+    drill, child, report = passed.drill, passed.child, passed.report
+    assert passed.code == BACK, child.output[-4000:]
     assert (report.verdict, report.ended, report.service) == ("passed", "finished", "back")
     assert report.evidence_complete
     assert report.actual.rto_seconds is not None
@@ -33,8 +62,7 @@ def test_everything_in_order(drill: Stage) -> None:
     assert report.actual.outage_seconds is not None
     assert report.actual.outage_seconds > 0
     assert all(c.status is CheckStatus.PASSED for a in report.applications for c in a.checks)
-    assert drill.namespace_uid() not in (None, before)
-    assert report.notifications.failed == ()
+    assert drill.namespace_uid() not in (None, passed.before)
     assert child.output.rstrip().splitlines()[-1] == f"report: {drill.evidence('good') / 'report.json'}"
     volumes = drill.world.api("GET", "/api/v1/persistentvolumes")["items"]
     assert {v["spec"]["persistentVolumeReclaimPolicy"] for v in volumes} == {"Delete"}
@@ -42,18 +70,34 @@ def test_everything_in_order(drill: Stage) -> None:
     assert service["spec"]["selector"] == {"app": "orders"}
 
 
-def test_evidence_is_complete_and_proven(drill: Stage) -> None:
+def test_slack_told_in_one_thread(passed: Passed) -> None:
+    """An alert, a reply for each phase in its thread, and the result with the journal's head."""
+    assert passed.report.notifications.sent >= 2
+    assert passed.report.notifications.failed == ()
+
+
+def test_finished_run_started_again(passed: Passed) -> None:
+    """It has ended; its report stays as it is."""
+    before = (passed.drill.evidence("good") / "report.json").read_bytes()
+    child = passed.drill.resume("good")
+    assert child.wait() == REFUSED
+    assert "has ended" in child.output
+    assert (passed.drill.evidence("good") / "report.json").read_bytes() == before
+
+
+def test_evidence_is_complete_and_proven(passed: Passed) -> None:
     """The files that design and auditors name are there, here and in the store; altering one entry is noticed."""
-    assert drill.start("proof").wait(90) == BACK
-    names = {p.name for p in drill.evidence("proof").iterdir()}
+    names = {p.name for p in passed.drill.evidence("good").iterdir()}
     assert names >= {
         "journal.jsonl", "before.json", "backup.json", "after.json", "samples.jsonl",
         "report.json", "report.md", "report.html",
     }  # fmt: skip
-    assert drill.dr("evidence", "verify", "proof", "--site", "lab").wait() == 0
-    journal = drill.evidence("proof") / "journal.jsonl"
-    journal.write_text(journal.read_text().replace('"kind":"clock"', '"kind":"event"', 1))
-    assert drill.dr("evidence", "verify", "proof", "--site", "lab").wait() != 0
+    assert passed.drill.dr("evidence", "verify", "good", "--site", "lab").wait() == 0
+    written = passed.journal.read_text()
+    passed.journal.write_text(written.replace('"kind":"clock"', '"kind":"event"', 1))
+    altered = passed.drill.dr("evidence", "verify", "good", "--site", "lab").wait()
+    passed.journal.write_text(written)
+    assert altered != 0
 
 
 def test_dry_run(drill: Stage) -> None:
@@ -96,7 +140,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 def _plan_a_within(drill: Stage, limit: str) -> None:
     text = drill.site.file.read_text()
-    drill.site.file.write_text(text.replace('sustain = "1 s"', f'sustain = "1 s"\nplan_a_within = "{limit}"'))
+    drill.site.file.write_text(text.replace('sustain = "0.5 s"', f'sustain = "0.5 s"\nplan_a_within = "{limit}"'))
 
 
 @contextmanager
@@ -183,16 +227,6 @@ def test_slack_misbehaves(drill: Stage, how: slack_server.Behaviour) -> None:
     assert report.verdict == "passed"
     assert report.notifications.failed or how is slack_server.Behaviour.SLOW
     assert took < 60
-
-
-def test_slack_told_in_one_thread(drill: Stage) -> None:
-    """An alert, a reply for each phase in its thread, and the result with the journal's head."""
-    with slack_server.serve(log=drill.folder / "slack.jsonl") as slack:
-        drill.site = fake_sites.write(drill.site.file.parent, drill.world, slack_url=slack.url)
-        assert drill.start("told").wait(90) == BACK
-        report = drill.report("told")
-    assert report.notifications.sent >= 2
-    assert report.notifications.failed == ()
 
 
 def test_gone_on_with_on_another_host(drill: Stage) -> None:

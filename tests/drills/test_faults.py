@@ -27,7 +27,7 @@ INCIDENT = ("--mode", "incident", "--yes", "--no-server")
 
 def limit_plan_a(drill: Stage, seconds: int) -> None:
     text = drill.site.file.read_text()
-    drill.site.file.write_text(text.replace('sustain = "1 s"', f'sustain = "1 s"\nplan_a_within = "{seconds} s"'))
+    drill.site.file.write_text(text.replace('sustain = "0.5 s"', f'sustain = "0.5 s"\nplan_a_within = "{seconds} s"'))
 
 
 def restart_velero(drill: Stage) -> None:

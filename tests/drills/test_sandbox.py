@@ -104,7 +104,7 @@ def test_wrong_copy(drill: Stage, wrong: str) -> None:
     """Not recovered, the difference is named; the original serves, and the copy is removed."""
     settings, named = WRONG[wrong]
     drill.site.file.write_text(
-        drill.site.file.read_text().replace('sustain = "1 s"', 'sustain = "1 s"\nplan_a_within = "6 s"')
+        drill.site.file.read_text().replace('sustain = "0.5 s"', 'sustain = "0.5 s"\nplan_a_within = "6 s"')
     )
     drill.world.set(**settings)
     child = start(drill, "wrong")

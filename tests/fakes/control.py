@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from tests.fakes import keeping
 from tests.fakes.core import Core
 from tests.fakes.http_server import Answer, Handler, Server, as_json
 from tests.fakes.objects_api import parsed
@@ -33,23 +34,33 @@ class ControlHandler(Handler):
                 with core.store.changed:
                     core.settings.change(given)
                     core.store.changed.notify_all()
-            case "GET", ["faults"]:
-                return core.faults.listed()
-            case "POST", ["faults"]:
-                return core.faults.add(given)
-            case "DELETE", ["faults", *rest]:
-                core.faults.release(int(rest[0]) if rest else None)
-            case "POST", ["faults", number, "held"]:
-                return core.faults.wait_until_held(int(number), float(given["seconds"]))
+            case _, ["faults", *rest]:
+                return self._faults(method, rest, given)
             case "POST", ["denials"]:
                 core.denials.append(given)
             case "DELETE", ["denials"]:
                 core.denials.clear()
+            case "POST", ["keep"]:
+                keeping.keep(core)
             case "POST", ["watches", "cut"]:
                 core.store.forget_history()
             case _:
                 raise KeyError(f"{method} /{'/'.join(path)}")
         return None
+
+    def _faults(self, method: str, rest: list[str], given: Any) -> Any:
+        faults = self.server.core.faults
+        match method, rest:
+            case "GET", []:
+                return faults.listed()
+            case "POST", []:
+                return faults.add(given)
+            case "POST", [number, "held"]:
+                return faults.wait_until_held(int(number), float(given["seconds"]))
+            case "DELETE", _:
+                return faults.release(int(rest[0]) if rest else None)
+            case _:
+                raise KeyError(f"{method} /faults/{'/'.join(rest)}")
 
     def record(self, one: Exchange) -> None:
         """The tests' own requests are not part of the world's history."""

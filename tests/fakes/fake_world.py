@@ -109,11 +109,16 @@ class World:
         """End every watch with 410, as after a compaction."""
         self._ask("POST", "watches/cut")
 
+    def keep(self) -> None:
+        """Others can begin in this one's directory when it has ended; nothing must be under way."""
+        self._ask("POST", "keep")
+
     # -- what happened ------------------------------------------------------------------------------------------------
 
     def requests(self) -> list[Request]:
         log = self.directory / "requests.jsonl"
-        return [Request(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
+        whole = log.read_text().rpartition("\n")[0] if log.exists() else ""  # the last line may be half written
+        return [Request(**json.loads(line)) for line in whole.splitlines()]
 
     def writes(self, user: str = "runner") -> list[Request]:
         """Every request of *user* that wanted to change the cluster, done or not; no dry runs, no reviews."""
@@ -169,13 +174,16 @@ class World:
 
 
 @contextmanager
-def serve(directory: Path | None = None, **settings: Any) -> Iterator[World]:
-    """An empty world (a cluster without Velero; see seed.py) for as long as the block lasts."""
+def serve(directory: Path | None = None, *, like: Path | None = None, **settings: Any) -> Iterator[World]:
+    """A world for as long as the block lasts: empty (a cluster without Velero; see seed.py), or as the one in *like*.
+
+    *like*: the directory of a world that was kept.
+    """
     with tempfile.TemporaryDirectory(prefix="fake-world-") as own:
         where = directory or Path(own)
         where.mkdir(parents=True, exist_ok=True)
         log = where / "world.log"
-        process = nursery.start(where, log)
+        process = nursery.start(where, log, like)
         try:
             assert process.told, f"the fake world did not start: {log.read_text()[-2000:]}"
             with httpx.Client(verify=False, timeout=30) as http:

@@ -74,6 +74,10 @@ def _conditions(namespace: Object, left: dict[Resource, int], held: list[str]) -
 
 
 def _collect(core: Core) -> None:
+    """Only when something came or went since; owners do not change."""
+    if core.notes.get("collected") == core.store.comings_and_goings:
+        return
+    core.notes["collected"] = core.store.comings_and_goings
     alive = core.store.uids()
     for resource in _namespaced():
         for obj in core.store.list(resource):

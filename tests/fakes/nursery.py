@@ -44,11 +44,12 @@ class Process:
                 pass
 
 
-def start(directory: Path, log: Path) -> Process:
-    """A new world; what it and its controllers complain about goes to *log*."""
+def start(directory: Path, log: Path, like: Path | None) -> Process:
+    """A new world, or one as is kept in *like*; what it and its controllers complain about goes to *log*."""
     ours, its = socket.socketpair()
     with its, log.open("ab") as output:
-        socket.send_fds(_nursery().requests, [os.fsencode(directory)], [its.fileno(), output.fileno()])
+        message = os.fsencode(f"{directory}\0{like or ''}")
+        socket.send_fds(_nursery().requests, [message], [its.fileno(), output.fileno()])
     with ours.makefile() as lines:
         pid, told = lines.readline(), lines.readline()
     handle = os.pidfd_open(int(pid)) if told else -1

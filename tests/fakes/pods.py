@@ -73,16 +73,21 @@ def _condition(core: Core, pod: Object, kind: str, reason: str, message: str) ->
 
 
 def _run(core: Core, pod: Object, probe: Probe) -> None:
-    uid = pod["metadata"]["uid"]
+    waiting, ready = _seen(core, pod, probe)
+    known, seen = ("shown", pod["metadata"]["uid"]), (pod["metadata"]["resourceVersion"], waiting, ready)
+    if core.notes.get(known) != seen:
+        shown = core.store.amend(PODS, pod, lambda new: _show(new, waiting, ready=ready))
+        core.notes[known] = (shown["metadata"]["resourceVersion"], waiting, ready)
+
+
+def _seen(core: Core, pod: Object, probe: Probe) -> tuple[str | None, bool]:
+    """What its containers wait for, and whether they are ready."""
     if not _initialised(core, pod):
-        core.store.amend(PODS, pod, lambda new: _show(new, "Init", ready=False))
-        return
+        return "Init", False
     if waiting := _unpullable(core, pod):
-        core.store.amend(PODS, pod, lambda new: _show(new, waiting, ready=False))
-        return
-    warm = core.timers.elapsed(("ready", uid), core.settings.ready_seconds)
-    ready = warm and all(_answers(core, pod, container, probe) for container in pod["spec"]["containers"])
-    core.store.amend(PODS, pod, lambda new: _show(new, None, ready=ready))
+        return waiting, False
+    warm = core.timers.elapsed(("ready", pod["metadata"]["uid"]), core.settings.ready_seconds)
+    return None, warm and all(_answers(core, pod, container, probe) for container in pod["spec"]["containers"])
 
 
 def _initialised(core: Core, pod: Object) -> bool:

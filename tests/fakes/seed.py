@@ -131,9 +131,13 @@ def back_up(world: World, name: str, records: Path | None = None, *, schedule: s
     assert backup is not None
     state = BackupState(backup=name, uid=backup["metadata"]["uid"], started=started, ended=manifests(world))
     if records is not None:
-        records.mkdir(parents=True, exist_ok=True)
-        (records / f"{name}.json").write_text(state.model_dump_json())
+        record(state, records)
     return Taken(backup, state)
+
+
+def record(state: BackupState, records: Path) -> None:
+    records.mkdir(parents=True, exist_ok=True)
+    (records / f"{state.backup}.json").write_text(state.model_dump_json())
 
 
 def manifests(world: World) -> tuple[FileManifest, ...]:

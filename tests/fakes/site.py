@@ -76,7 +76,7 @@ backups = {{ url = "file://{bucket}" }}
 name = "orders"
 home = "a"
 namespaces = ["production"]
-sustain = "1 s"
+sustain = "0.5 s"
 schedules = [
     {{ kind = "velero", name = "orders-15m", every = "15 min" }},
     {{ kind = "velero", name = "orders-6h", every = "6 h" }},

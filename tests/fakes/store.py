@@ -16,6 +16,7 @@ from tests.fakes.kinds import NAMESPACES, Resource
 
 Object = dict[str, Any]
 Key = tuple[str, str]
+Kept = tuple[int, dict[Key, dict[tuple[str, str], Object]]]
 _WITHOUT_GENERATION = {"ConfigMap", "Secret", "Service", "ServiceAccount", "Namespace", "PersistentVolumeClaim",
                        "PersistentVolume", "Event", "Endpoints", "EndpointSlice", "Role", "RoleBinding", "ClusterRole",
                        "ClusterRoleBinding", "Lease", "Node", "ControllerRevision"}  # fmt: skip
@@ -45,12 +46,24 @@ class Store:
         self.changed = threading.Condition(threading.RLock())
         self.version = 1000
         self.oldest = 1000  # watches from before it are told 410
+        self.comings_and_goings = 0
         self._objects: dict[Key, dict[tuple[str, str], Object]] = {}
         self._changes: list[Change] = []
 
+    def kept(self) -> Kept:
+        with self.changed:
+            return self.version, {key: dict(kept) for key, kept in self._objects.items()}
+
+    def begin_with(self, kept: Kept) -> None:
+        """An empty one goes on from there; who watched the other has to list again."""
+        self.version, self._objects = kept
+        self.oldest = self.version
+
     def list(self, resource: Resource, namespace: str | None = None) -> list[Object]:
         with self.changed:
-            kept = self._objects.get(resource.key, {})
+            kept = self._objects.get(resource.key)
+            if not kept:
+                return []
             return [obj for (ns, _), obj in sorted(kept.items()) if namespace is None or ns == namespace]
 
     def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
@@ -156,6 +169,7 @@ class Store:
 
     def _note(self, resource: Resource, before: Object | None, after: Object | None) -> None:
         self.version += 1
+        self.comings_and_goings += before is None or after is None
         last = after or copied(before or {})
         last["metadata"]["resourceVersion"] = str(self.version)
         self._changes.append(Change(self.version, resource.key, before, after, last))

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 
 MAPS = "/api/v1/namespaces/production/configmaps"
 NAMESPACE = "/api/v1/namespaces/production"
+VOLUMES = "/api/v1/persistentvolumes"
 RUNNER = {"Authorization": "Bearer token-of-runner"}
 
 
@@ -166,6 +167,28 @@ def test_writes(world: World) -> None:
         )  # fmt: skip
     [repeated] = world.repeated_writes()
     assert repeated.startswith(f"PATCH {MAPS}/once")
+
+
+def test_world_like_another(tmp_path: Path) -> None:
+    """It holds what that one held, is served the same way, and what becomes of it is its own."""
+    secrets, files = "/api/v1/namespaces/production/secrets", "invoices/12345.txt"
+    with fake_world.serve(tmp_path / "kept") as kept:
+        seed.everything(kept)
+        before, record = kept.api("GET", secrets)["items"], seed.manifests(kept)
+        kept.keep()
+    with (
+        fake_world.serve(tmp_path / "first", like=tmp_path / "kept") as first,
+        fake_world.serve(tmp_path / "second", like=tmp_path / "kept") as second,
+    ):
+        assert [second.api("GET", secrets)["items"], second.cluster_uid] == [before, kept.cluster_uid]
+        assert [one.files for one in seed.manifests(second)] == [one.files for one in record]
+        assert (second.api("GET", VOLUMES)["items"][0]["spec"]["local"]["path"]).startswith(str(tmp_path / "second"))
+        (first.volume("production", "invoices") / files).unlink()
+        first.api("DELETE", NAMESPACE)
+        first.wait(lambda: first.find(NAMESPACE) is None, "its end")
+        assert (second.volume("production", "invoices") / files).exists()
+        assert httpx.get(f"{second.application}/health").json() == {"status": "UP"}
+        seed.back_up(second, "from-there")
 
 
 # -- the process ------------------------------------------------------------------------------------------------------

@@ -22,20 +22,27 @@ class Authority:
     server: ssl.SSLContext
 
 
-def new(directory: Path) -> Authority:
+def at(directory: Path) -> Authority:
+    """The one whose files lie there; a new one where there is none."""
+    chain, root = directory / "server.pem", directory / "ca.pem"
+    if not root.exists():
+        _make(chain, root)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    certificate = root.read_text()
+    return Authority(certificate, hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).hexdigest(), context)
+
+
+def _make(chain: Path, root: Path) -> None:
     ca_key, ca_name = ec.generate_private_key(ec.SECP256R1()), _name("fake-kubernetes-ca")
     ca = _certificate(ca_name, ca_name, ca_key, ca_key, is_ca=True)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _certificate(_name("kube-apiserver"), ca_name, key, ca_key, is_ca=False)
     pem = serialization.Encoding.PEM
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    chain = directory / "server.pem"
     chain.touch(mode=0o600)
     chain.write_bytes(private + certificate.public_bytes(pem))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
-    der = ca.public_bytes(serialization.Encoding.DER)
-    return Authority(ca.public_bytes(pem).decode(), hashlib.sha256(der).hexdigest(), context)
+    root.write_bytes(ca.public_bytes(pem))
 
 
 def _name(common: str) -> x509.Name:

@@ -1,6 +1,7 @@
 """The process of a fake world: starts everything, says where it is in one line of JSON, ends with its parent.
 
-Run as a program, it is the nursery: it forks a world for each directory that it is sent (see nursery.py).
+Run as a program, it is the nursery: it forks a world for each directory that it is sent (see nursery.py), and for
+the one that it is to be like, if any.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tests.fakes import (
     control,
     core,
     downloads,
+    keeping,
     kubernetes_api,
     namespaces,
     pods,
@@ -47,8 +49,8 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # a world's collector leaves alone what all share, and copies no page of it
     while True:
-        directory, (*handles,), _, _ = socket.recv_fds(requests, 4096, 2)
-        if not directory:
+        message, (*handles,), _, _ = socket.recv_fds(requests, 8192, 2)
+        if not message:
             return
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -56,20 +58,23 @@ def main() -> None:
             os.setsid()
             link, log = handles
             os.dup2(log, 2)
-            _live(Path(os.fsdecode(directory)), socket.socket(fileno=link))
+            directory, kept = os.fsdecode(message).split("\0")
+            _live(Path(directory), Path(kept) if kept else None, socket.socket(fileno=link))
             os._exit(0)  # its threads are not waited for
         for handle in handles:
             os.close(handle)
 
 
-def _live(directory: Path, parent: socket.socket) -> None:
-    world = core.at(directory)
-    authority = tls.new(directory)
+def _live(directory: Path, kept: Path | None, parent: socket.socket) -> None:
+    world = keeping.begin(kept, directory) if kept else core.at(directory)
+    authority = tls.at(directory)
     orders = application.Application(world)
     addresses = _serve(world, authority, orders)
-    found = _bootstrap(world)
+    if kept is None:
+        _bootstrap(world)
+    uid = world.store.get(NAMESPACES, "", "kube-system")["metadata"]["uid"]
     _run_controllers(world, authority.certificate, orders, addresses["downloads"])
-    told = addresses | found | {"ca_sha256": authority.sha256, "pid": os.getpid()}
+    told = addresses | {"cluster_uid": uid, "ca_sha256": authority.sha256, "pid": os.getpid()}
     for user in USERS:
         kubeconfig = directory / f"{user}.kubeconfig"
         kubeconfig.write_text(_kubeconfig(addresses["kubernetes"], authority.certificate, user))
@@ -98,7 +103,7 @@ def _serve(world: core.Core, authority: tls.Authority, orders: application.Appli
     return {name: f"http{'s' if one.tls else ''}://127.0.0.1:{one.server_port}" for name, one in servers.items()}
 
 
-def _bootstrap(world: core.Core) -> dict[str, str]:
+def _bootstrap(world: core.Core) -> None:
     """What a cluster has before anybody uses it."""
     for name in ("kube-system", "default", "kube-public"):
         new = {"metadata": {"name": name}}
@@ -116,7 +121,6 @@ def _bootstrap(world: core.Core) -> dict[str, str]:
         "volumeBindingMode": "WaitForFirstConsumer",
     }
     world.store.create(BY_FULL_NAME["storageclasses.storage.k8s.io"], storage)
-    return {"cluster_uid": world.store.get(NAMESPACES, "", "kube-system")["metadata"]["uid"]}
 
 
 def _run_controllers(world: core.Core, ca: str, orders: application.Application, address: str) -> None:

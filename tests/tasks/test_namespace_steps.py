@@ -16,7 +16,7 @@ from runbooks.journal import Journal
 from runbooks.records import Impact, Mode
 from tasks import cluster_state, disasters, gate, namespaces, protection, rights, velero
 from tasks.cases import Attempt, Case, Request
-from tests.fakes import fake_world, seed, site
+from tests.fakes import furnished, seed, site
 from tests.fakes.fake_world import World
 from tests.fakes.site import FakeSite
 
@@ -61,10 +61,9 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    with fake_world.serve(tmp_path / "world") as world:
-        seed.everything(world)
+    with furnished.serve(tmp_path / "world") as (world, backup):
         made = site.write(tmp_path / "site", world)
-        seed.back_up(world, "orders-first", made.records)
+        seed.record(backup, made.records)
         yield Place(world, made)
 
 
