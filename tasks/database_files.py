@@ -43,7 +43,7 @@ def end_left(case: Case, postgres: Postgres) -> None:
         if not left:
             return True
         case.event(f"a restore that was begun before is ended: {', '.join(left)}")
-        postgres.run(["kill", *left])
+        postgres.run(["kill", "-KILL", *left])  # it may be frozen, and what it has written is done again
         return NotYet(", ".join(left))
 
     wait_until(

@@ -23,7 +23,7 @@ from tests.database import repositories, withheld
 from tests.database.repositories import Bucket
 from tests.database.test_daily import processes
 from tests.database.test_wrong_turns import case_of, planned
-from tests.database.the_database import TheDatabase
+from tests.database.the_database import AS_POSTGRES, TheDatabase
 
 pytestmark = [pytest.mark.database, pytest.mark.timeout(300)]
 SLEEP = "select pg_sleep(100)"
@@ -92,8 +92,9 @@ def test_wrong_user(database: TheDatabase, run_id: str) -> None:
 
 
 def test_cut_off_and_then_not_starting(database: TheDatabase, tmp_path: Path) -> None:
-    """The connection ends in the middle of the restore, which ends with it; made again, the server does not start over
-    a wrong setting, in its own words. Once that is mended, the run goes on to its end."""
+    """The connection ends in the middle of the restore, which ends with it; made again, one that still hangs there is
+    ended first. The server does not start over a wrong setting, in its own words. Once that is mended, the run goes on
+    to its end."""
     with withheld.between(database) as network:
         case = case_of(tmp_path, way="full")
         planned(case)
@@ -103,7 +104,10 @@ def test_cut_off_and_then_not_starting(database: TheDatabase, tmp_path: Path) ->
         with pytest.raises(Unavailable, match="the connection broke while pgbackrest on db-a ran"):
             database_restore.restore(case)
         database.until(lambda: not restoring(database), "end of the restore")
+        begin_a_restore(database)
         database_restore.restore(case)
+    assert restoring(database) == []
+    assert any("a restore that was begun before is ended" in str(e.data) for e in case.journal.of("event"))
     settings = database.data / "postgresql.auto.conf"
     right = settings.read_text()
     settings.write_text(f"{right}work_memory = 4MB\n")
@@ -121,7 +125,17 @@ def going_on(case: Case) -> Case:
 
 def restoring(database: TheDatabase) -> list[int]:
     config = f"--config={database.folder() / 'pgbackrest.conf'}"
-    return [p.pid for p in processes() if "restore" in p.argv and config in p.argv]
+    return [p.pid for p in processes() if p.argv[:1] == ["pgbackrest"] and {config, "restore"} <= set(p.argv)]
+
+
+def begin_a_restore(database: TheDatabase) -> None:
+    """As a killed attempt leaves it on a host that has not heard of that, and has other things to do."""
+    database.on_host('rm -rf "$1"; mkdir -m 700 "$1"', str(database.data))
+    argv = [*AS_POSTGRES, "pgbackrest", f"--config={database.folder() / 'pgbackrest.conf'}", "--stanza=lab", "restore"]
+    process = subprocess.Popen(argv, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    threading.Thread(target=process.wait).start()
+    database.until(lambda: restoring(database), "a restore")
+    os.kill(process.pid, signal.SIGSTOP)
 
 
 def _cut_in_restore(network: withheld.Network, database: TheDatabase) -> None:
