@@ -27,6 +27,7 @@ from tasks import (
     probes,
     running,
     sandbox,
+    sandbox_application,
     validation,
     velero,
 )
@@ -105,6 +106,7 @@ def namespace_deletion(
             copies.compare_objects(case)
             copies.compare_files(case)
             copies.count_loss(case)
+            sandbox_application.try_it(case)
             original.prove_untouched(case)
         else:
             velero.restore(case)

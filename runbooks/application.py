@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import IPv4Address
 from typing import Literal
 
 from pydantic import Field
@@ -90,10 +91,21 @@ class Schedule(Model):
     every: Duration
 
 
-class Sandbox(Model):
-    """What a drill with impact sandbox needs to keep the copy quiet."""
+class ScratchDatabase(Model):
+    """Where a copy of a database listens for as long as the application is tried out in a sandbox, at the port that the
+    application knows. The copy is restored by the hands and into the folder of the database's restore_test."""
 
-    image: str = Field(description="has a shell, ip, nc, find and sha256sum; each node has it or can pull it")
+    name: str = Field(description="one of [[databases]]")
+    address: IPv4Address = Field(
+        description="of the host of its restore_test, which nobody listens on, production's server neither",
+    )
+
+
+class Sandbox(Model):
+    """What a drill with impact sandbox needs to keep the copy quiet, and to start the application on it."""
+
+    image: str = Field(description="has what busybox has: a shell, ip, nc, find, sha256sum; nodes can pull it")
+    database: ScratchDatabase | None = Field(default=None, description="left out: the application is not started")
 
 
 class DrillRules(Model):

@@ -204,13 +204,13 @@ def _is_emptied(volume: Mapping[str, Json]) -> bool:
 def cut(image: str) -> dict[str, Json]:
     """The init container after which no packet leaves the pod; needs no support by the cluster's network."""
     capabilities: Json = {"drop": ["ALL"], "add": ["NET_ADMIN"]}
-    return _shell(CUT, image, CUT_COMMAND, capabilities=capabilities)
+    return shell(CUT, image, CUT_COMMAND, capabilities=capabilities)
 
 
 def holder(container: Mapping[str, Json], image: str, volumes: set[str]) -> dict[str, Json]:
     """Sleeps under the container's name, and sees its volumes where the container did; it cannot write to them."""
     mounts = [table(m) for m in items(container.get("volumeMounts")) if table(m).get("name") in volumes]
-    held = _shell(
+    held = shell(
         str(container.get("name")), image, HOLD_COMMAND, capabilities={"drop": ["ALL"], "add": ["DAC_OVERRIDE"]}
     )
     return {
@@ -220,7 +220,7 @@ def holder(container: Mapping[str, Json], image: str, volumes: set[str]) -> dict
     }
 
 
-def _shell(name: str, image: str, command: str, *, capabilities: Json) -> dict[str, Json]:
+def shell(name: str, image: str, command: str, *, capabilities: Json) -> dict[str, Json]:
     security: dict[str, Json] = {
         "runAsUser": 0, "runAsNonRoot": False, "allowPrivilegeEscalation": False, "capabilities": capabilities,
     }  # fmt: skip

@@ -87,8 +87,25 @@ def _application(site: Site, application: Application) -> Iterator[str]:
     yield from _known("gate.services", _gated(application), [w.service for w in application.workloads])
     for name in ("files", "workloads"):
         yield from _known(name, [item.namespace for item in getattr(application, name)], application.namespaces)
+    yield from (f"drills.sandbox.database{problem}" for problem in _scratch(site, application))
     yield from _twice("probes", (p.name for p in application.probes))
     yield from _twice("markers", (m.store for m in application.markers))
+
+
+def _scratch(site: Site, application: Application) -> Iterator[str]:
+    """The database that an application is tried out with, and where it listens."""
+    wanted = application.drills.sandbox.database if application.drills.sandbox else None
+    if wanted is None:
+        return
+    yield from _known(".name", [wanted.name], [d.name for d in site.databases])
+    for database in (d for d in site.databases if d.name == wanted.name):
+        if database.restore_test is None:
+            yield f": database {database.name} has no restore_test, which says how and where a copy is made"
+        if database.host.replace(".", "").isdigit():
+            yield f": clients know database {database.name} by its address {database.host}; only a name leads to a copy"
+        servers = (s.address for s in (database.server, *database.standbys) if s is not None)
+        if str(wanted.address) in (database.host, *servers, *(h.address for h in site.hosts)):
+            yield f".address: {wanted.address} is production's own; name one of that host on which nobody listens"
 
 
 def _with_cluster(site: Site) -> list[str]:

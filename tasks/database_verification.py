@@ -79,7 +79,7 @@ def verify(site: Site, database: Database) -> Result:
         looks.guarded("production answers", "it does"),
         database_server.connected(site, database, database.server) as production,
         looks.guarded("restore test", "can be made"),
-        _tester(site, database, test, production) as tester,
+        on_test_host(site, database, test, production) as tester,
     ):
         _look(looks, tested, site, production, tester, test)
     return Result(
@@ -95,7 +95,7 @@ class _Tested:
 
 
 @contextmanager
-def _tester(site: Site, database: Database, test: RestoreTest, production: Postgres) -> Iterator[Postgres]:
+def on_test_host(site: Site, database: Database, test: RestoreTest, production: Postgres) -> Iterator[Postgres]:
     """By whose hands the copy is made: the server's own, or those of the standby on the test's host."""
     assert database.server is not None
     if test.host in (None, database.server.host):

@@ -5,17 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from datetime import timedelta
-from urllib.parse import urlsplit
 
-from runbooks import kube, sandbox
+from runbooks import sandbox
 from runbooks.errors import NotRecovered, RecoveryError, Refused
-from runbooks.kube import at, items, table
 from runbooks.model import Model
-from runbooks.records import Check, CheckStatus, State
-from tasks import made
+from runbooks.records import Check, CheckStatus
+from tasks import made, places
 from tasks import sandbox as sandboxes
 from tasks.cases import Case
-from tasks.clients import dns
 from tasks.clients.kubernetes import Api, Object
 from tasks.steps import step
 from tasks.waits import NotYet, wait_until
@@ -25,7 +22,7 @@ CONTROL = "control"
 ENFORCED_WITHIN = timedelta(seconds=3)
 PROBE_WITHIN = timedelta(minutes=2)
 API_SERVER = '"$KUBERNETES_SERVICE_HOST" "$KUBERNETES_SERVICE_PORT"'
-NOT_REACHED = 1
+NOT_STARTED = "the application was not started"
 # nc says 1 when it could not connect. Anything else, as a connection that stays open until the time is up or a shell
 # without nc, does not prove that nothing was reached. A name is resolved if nslookup says 0, and 127 is no answer.
 CONNECT = "timeout 2 nc -w 1 {to} </dev/null >/dev/null 2>&1; [ $? -eq 1 ] || echo {name}"
@@ -129,7 +126,7 @@ def prove(case: Case) -> None:
         questions = [*_connections(case), *_resolutions(case)]
         checks = [_of_pod(api, pod, questions) for pod in sandboxes.pods(case, api)]
     case.checks(checks or [_nobody()])
-    case.note("application", name=case.application.name, isolated_by=_isolated_by(case))
+    note(case, NOT_STARTED)
     if bad := [c for c in checks if c.status is not CheckStatus.PASSED] or ([] if checks else [_nobody()]):
         raise NotRecovered(
             f"the sandbox is not isolated: {bad[0].name}: {bad[0].observed}",
@@ -155,7 +152,7 @@ def _of_pod(api: Api, pod: Object, questions: list[str]) -> Check:
 
 def _connections(case: Case) -> Iterator[str]:
     yield CONNECT.format(to=API_SERVER, name="'API server'")
-    for host, port, what in dict.fromkeys((*_services(case), *_databases(case), *_outside(case))):
+    for host, port, what in dict.fromkeys((*places.services(case), *places.databases(case), *places.outside(case))):
         yield CONNECT.format(to=f"{shlex.quote(host)} {port}", name=shlex.quote(f"{what} at {host}:{port}"))
 
 
@@ -169,38 +166,13 @@ def _resolutions(case: Case) -> Iterator[str]:
             yield RESOLVE.format(to=f"{shlex.quote(host)} {shlex.quote(server[0])}", name=shlex.quote(f"name {host}"))
 
 
-def _services(case: Case) -> Iterator[tuple[str, int, str]]:
-    for thing in (o for s in case.load("before", State).namespaces for o in s.objects if kube.kind(o) == "Service"):
-        address = at(thing.body, "spec", "clusterIP")
-        for port in map(table, items(at(thing.body, "spec", "ports"))):
-            if isinstance(address, str) and address not in ("", "None"):
-                yield address, int(str(port["port"])), f"Service {thing.name} of the original"
-
-
-def _databases(case: Case) -> Iterator[tuple[str, int, str]]:
-    """By name and by address: without a resolver the name alone would prove little."""
-    for database in case.site.databases:
-        for host in (database.host, *dns.resolve(database.host, case.site.dns)):
-            yield host, database.port, f"database {database.name}"
-
-
-def _outside(case: Case) -> Iterator[tuple[str, int, str]]:
-    urls = [(p.url, f"probe {p.name}") for p in case.application.probes]
-    backups = case.region.backups
-    urls += [(backups.endpoint or "" if backups else "", "object store")]
-    for url, what in urls:
-        parts = urlsplit(url)
-        if parts.hostname is not None:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            for host in (parts.hostname, *dns.resolve(parts.hostname, case.site.dns)):
-                yield host, port, what
-
-
-def _isolated_by(case: Case) -> str:
+def note(case: Case, application: str) -> None:
+    """What isolated the copy is in the report; *application*: what became of that."""
     recorded = case.recorded("isolation.try_network")
     enforced = recorded is not None and Network.model_validate(recorded["evidence"]).policy_enforced
     told = "is enforced here, too" if enforced else "is not enforced here: a pod under one against all traffic got out"
-    return (
-        "the application was not started: each restored pod only runs a sleeping shell, without token, environment and "
-        f"resolver, and every network device of it but lo is down. NetworkPolicy {told}"
+    isolated_by = (
+        f"{application}: each restored pod only runs a sleeping shell, without token, environment and resolver, and "
+        f"every network device of it but lo is down. NetworkPolicy {told}"
     )
+    case.note("application", name=case.application.name, isolated_by=isolated_by)

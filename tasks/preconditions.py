@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from runbooks.errors import Refused
 from runbooks.model import now, rfc3339, spell
-from tasks import evidence, object_store, open_incidents, probes, rights
+from runbooks.records import RunKind
+from tasks import evidence, object_store, open_incidents, probes, rights, sandbox_application
 from tasks.cases import Case
 from tasks.clients.kubernetes import Missing
 from tasks.steps import step
@@ -32,6 +33,8 @@ def check(case: Case) -> None:
     for namespace in case.application.namespaces:
         _namespace_is_labelled(case, namespace)
     rights.must_be_granted(case)
+    if case.kind is RunKind.SANDBOX:
+        sandbox_application.must_be_possible(case)
     must_be_green(case)
 
 

@@ -41,6 +41,13 @@ class Need(NamedTuple):
     resources: str
     where: Where = Where.EVERYWHERE
     only_gated: bool = False
+    only_tried: bool = False
+
+    def is_of(self, application: Application) -> bool:
+        """Some are used only where the application has a gate, or is started in a sandbox."""
+        sandbox = application.drills.sandbox
+        is_tried = sandbox is not None and sandbox.database is not None
+        return (application.gate is not None or not self.only_gated) and (is_tried or not self.only_tried)
 
     def rights(self, cluster: Cluster) -> Iterator[Right]:
         places = {Where.EVERYWHERE: None, Where.VELERO: cluster.velero_namespace, Where.OURS: leases.NAMESPACE}
@@ -71,6 +78,7 @@ NEEDS = (
     Need(Role.BREAKER, "get create", "persistentvolumeclaims"),
     Need(Role.SANDBOX, "create delete", "namespaces"),
     Need(Role.SANDBOX, "get create", "pods networkpolicies.networking.k8s.io"),
+    Need(Role.SANDBOX, "delete", "pods", only_tried=True),
     Need(Role.SANDBOX, "delete", "persistentvolumes"),
     Need(Role.SANDBOX, "get create delete", "configmaps", Where.VELERO),
 )
@@ -86,7 +94,7 @@ def needed(cluster: Cluster, application: Application, kind: RunKind) -> dict[Ri
     return {
         right: need.role
         for need in NEEDS
-        if need.role in ROLES[kind] and (application.gate is not None or not need.only_gated)
+        if need.role in ROLES[kind] and need.is_of(application)
         for right in need.rights(cluster)
     }
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from datetime import timedelta
 
-from runbooks import sandbox
+from runbooks import sandbox, sandbox_application
 from runbooks.errors import NotRecovered, Refused, Unavailable
 from runbooks.model import Json, Model
 from runbooks.records import Check, CheckStatus, KubeObject
@@ -97,7 +97,9 @@ def make(case: Case) -> Made:
     Raises:
         Refused: a pod of the backup could not be restored without harm, or the name is taken; nothing was restored.
     """
-    _must_be_harmless(case.load("backup", BackupRecord).objects)
+    objects = case.load("backup", BackupRecord).objects
+    _must_be_harmless(objects)
+    sandbox_application.must_be_startable(case.application, objects)
     with case.connect() as api:
         uids = {name: _made(case, api, name) for name in names(case).values()}
     made_now = Made(names=names(case), uids=uids)

@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 
 from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
-from tasks import pgbackrest, waits
+from tasks import pgbackrest, scratch_addresses, waits
 from tasks.clients.ssh import Done
 from tasks.database_backups import BackupSet
 from tasks.database_server import BETWEEN, PSQL, Postgres
@@ -73,15 +73,21 @@ MAKE = ': >"$1/$2" && cd "$1" && mkdir data run log lock tablespaces && df -Pk .
 
 @dataclass(frozen=True)
 class Scratch:
-    """A running copy. Its socket is in a folder that only its owner may enter, and it listens nowhere else."""
+    """A running copy. Its socket is in a folder that only its owner may enter, and it listens nowhere else but at
+    *address*, if it has one: there its database lets in who has a password that it had in production."""
 
     postgres: Postgres
     folder: str
     port: int
+    address: str | None = None
 
     @property
     def data(self) -> str:
         return f"{self.folder}/data"
+
+    @property
+    def log(self) -> str:
+        return f"{self.folder}/log/postgresql.log"
 
     def run(self, program: str, *arguments: str, input: str = "", within: timedelta = timedelta(hours=1)) -> Done:
         argv, user = [self.postgres.program(program), *arguments], self.postgres.server.user
@@ -98,21 +104,24 @@ class Scratch:
 
 @contextlib.contextmanager
 def restored(
-    postgres: Postgres, backup: BackupSet, *, folder: str, port: int, options: Sequence[str] = (), within: timedelta
-) -> Iterator[Scratch]:
+    postgres: Postgres, backup: BackupSet, *, folder: str, port: int, address: str | None = None,
+    options: Sequence[str] = (), within: timedelta,
+) -> Iterator[Scratch]:  # fmt: skip
     """A copy of *backup*, recovered to its end or as *options* of pgBackRest say, for as long as the block lasts.
 
     Changes: *folder* on the host, which is emptied before, whatever a killed run left in it, and is empty afterwards.
 
     Raises:
-        Refused: the folder or port could be production's, somebody else's files are in it, or there is no room.
+        Refused: folder, port or address could be production's, somebody else's files are in it, or there is no room.
         Unavailable: another one is at work in it.
         NotRecovered: it cannot be restored, or does not start.
     """
-    scratch = Scratch(postgres, folder, port)
+    scratch = Scratch(postgres, folder, port, address)
     _must_be_apart(scratch)
     with _held(scratch):
         empty(scratch)
+        if address is not None:
+            scratch_addresses.must_be_free(postgres, address, port)
         _make(scratch, backup)
         try:
             _restore(scratch, backup, options, within)
@@ -129,7 +138,7 @@ def _must_be_apart(scratch: Scratch) -> None:
         raise Refused(
             f"restore_test.folder {ours} and the database's data {theirs} lie in each other", "name another folder"
         )
-    if scratch.port == scratch.postgres.server.port:
+    if scratch.address is None and scratch.port == scratch.postgres.server.port:
         raise Refused(f"restore_test.port is the database's own, {scratch.port}", "name another port")
 
 
@@ -189,8 +198,14 @@ def _make(scratch: Scratch, backup: BackupSet) -> None:
             "free some, or name a folder on another disk: restore_test.folder",
         )
     user = scratch.postgres.server.user
-    for name, text in (("hba.conf", b"local all all trust\n"), ("postgresql.conf", b"# all is on the command line\n")):
-        scratch.postgres.shell.write(f"{scratch.folder}/{name}", text, user=user)
+    for name, text in (("hba.conf", _access(scratch)), ("postgresql.conf", "# all is on the command line\n")):
+        scratch.postgres.shell.write(f"{scratch.folder}/{name}", text.encode(), user=user)
+
+
+def _access(scratch: Scratch) -> str:
+    """md5 takes a password that is kept as SCRAM, too."""
+    database = scratch.postgres.database.database
+    return "local all all trust\n" + ("" if scratch.address is None else f'host "{database}" all all md5\n')
 
 
 def _restore(scratch: Scratch, backup: BackupSet, options: Sequence[str], within: timedelta) -> None:
@@ -215,9 +230,10 @@ def _start(scratch: Scratch, within: timedelta) -> None:
         "hba_file": f"{scratch.folder}/hba.conf",
         "unix_socket_directories": f"{scratch.folder}/run",
         "port": str(scratch.port),
+        **({} if scratch.address is None else {"listen_addresses": scratch.address, **scratch_addresses.LOGGED}),
     }
     options = " ".join(f"-c {name}={shlex.quote(value)}" for name, value in {**SETTINGS, **own}.items())
-    log, seconds = f"{scratch.folder}/log/postgresql.log", f"--timeout={within.total_seconds():.0f}"
+    log, seconds = scratch.log, f"--timeout={within.total_seconds():.0f}"
     done = scratch.run(
         "pg_ctl", f"--pgdata={scratch.data}", f"--log={log}", "-o", options, "--wait", seconds, "start", within=within
     )

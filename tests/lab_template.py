@@ -17,6 +17,7 @@ KINDS = {
     "PG_PORT": "1",
     "ORDERS_PORT": "1",
     "PG_SCRATCH_PORT": "1",
+    "PG_SCRATCH_ADDRESS": "10.200.1.6",
 }
 """By key, without its region: what must look like something."""
 

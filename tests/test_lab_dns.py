@@ -209,6 +209,11 @@ def test_application_without_a_server() -> None:
     assert monotonic() - begun < 0.4
 
 
+def test_name_that_the_machine_knows_itself() -> None:
+    """As with any resolver /etc/hosts goes first, and no server is asked: so a pod can be led elsewhere."""
+    assert names.Names(("127.0.0.1", programs.free_port())).address("localhost") == "127.0.0.1"
+
+
 def test_application_remembers_through_an_outage(zone: Route53, tmp_path: Path) -> None:
     """A name that was known stays known while the server is away, long after its TTL."""
     port = programs.free_port()

@@ -33,6 +33,7 @@ def join_host(lab: Lab, region: Region) -> None:
     if "dead0" not in links(lab, region):
         _batch(lab, region, ["link add dead0 type bridge"])
     wires = [f"addr replace {region.address}/30 dev eth0", "link set lo up", "link set eth0 up", "link set dead0 up"]
+    wires += [f"addr replace {region.scratch_address}/32 dev lo"]  # nobody but the region itself has a way there
     routes = ["route replace default dev dead0", f"route replace unreachable {METADATA}"]
     _batch(lab, region, [*wires, *routes])
     forward = "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet"

@@ -45,6 +45,8 @@ class Region:
     database_address: str
     """Where its PostgreSQL answers. On loopback each region has one of its own with the same port, so that moving the
     database's DNS record to the other region is all that its clients need."""
+    scratch_address: str
+    """Where a restored copy of the database answers, at PostgreSQL's own port: an address of the same host."""
     host_address: str
     """The host, as the region sees it: the lab's DNS server answers here on port 53."""
     ports: Ports
@@ -89,6 +91,7 @@ def region(name: RegionName, *, number: int, isolated: bool) -> Region:
         isolated=isolated,
         address=f"{subnet}.2" if isolated else "127.0.0.1",
         database_address=f"{subnet}.2" if isolated else f"127.0.0.{index}",
+        scratch_address=f"{subnet}.6" if isolated else f"127.0.0.{index + 10}",
         host_address=f"{subnet}.1" if isolated else "127.0.0.1",
         ports=standard if isolated else numbered,
         node=f"node-{name}",

@@ -100,6 +100,7 @@ def host(lab: Lab, region: Region) -> dict[str, str]:
         "PG_ADDRESS": region.database_address,
         "PG_FOLLOWS": postgres_files.following(region, postgres_files.files(lab, region)),
         "PG_SCRATCH_PORT": str(region.ports.scratch),
+        "PG_SCRATCH_ADDRESS": region.scratch_address,
     }
     return {f"{key}_{region.name.upper()}": value for key, value in values.items()}
 

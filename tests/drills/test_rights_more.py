@@ -50,6 +50,10 @@ def taken_away(made: Stage, taken: Granted, *argv: str) -> str:
 # -- sandbox ----------------------------------------------------------------------------------------------------------
 
 
+STARTS = Granted(SANDBOX, "", "", "pods", "delete")
+"""Of a site that starts the application in its sandboxes; the lab's is one."""
+
+
 @pytest.fixture(scope="module")
 def theatre(forks: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with stage(forks, tmp_path_factory.mktemp("sandbox")) as made:
@@ -61,7 +65,13 @@ def theatre(forks: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.mark.parametrize("taken", of(SANDBOX, "dr-runbooks-runner"), ids=str)
 def test_right_of_a_sandbox_taken_away(theatre: Stage, taken: Granted) -> None:
     """Refused before a namespace is made; the right is named, and the role that grants it."""
-    said = taken_away(theatre, taken, *sandboxes.SANDBOX)
+    text = theatre.site.file.read_text()
+    if taken == STARTS:
+        sandboxes.want_it_started(theatre)
+    try:
+        said = taken_away(theatre, taken, *sandboxes.SANDBOX)
+    finally:
+        theatre.site.file.write_text(text)
     assert taken.verb in said
     assert taken.resource in said
     assert f"bind {SANDBOX} of deployments/server/rbac.yaml" in said
@@ -69,7 +79,8 @@ def test_right_of_a_sandbox_taken_away(theatre: Stage, taken: Granted) -> None:
 
 
 def test_every_right_of_a_sandbox_is_used(theatre: Stage) -> None:
-    """With them it passes, and none is superfluous: a volume that its class would keep is removed, too."""
+    """With them it passes, and none is superfluous: a volume that its class would keep is removed, too. One is asked
+    for only where the application is started."""
     fault = theatre.world.fault("hang", method="DELETE", path="/namespaces/sandbox-", user="runner")
     child = theatre.dr("run", SCENARIO, "--site", "lab", "--run-id", "uses", *sandboxes.SANDBOX)
     theatre.world.wait_until_held(fault, 60)
@@ -80,7 +91,7 @@ def test_every_right_of_a_sandbox_is_used(theatre: Stage) -> None:
     theatre.world.release()
     assert child.wait(90) == 0, child.output[-3000:]
     sandboxes.is_removed(theatre)
-    assert unused(used(theatre.world, "runner"), (SANDBOX,)) == []
+    assert unused(used(theatre.world, "runner"), (SANDBOX,)) == [str(STARTS)]
 
 
 # -- plans that mend --------------------------------------------------------------------------------------------------

@@ -36,6 +36,35 @@ def allow(drill: Stage) -> None:
     drill.site.file.write_text(text.replace('impacts = ["real"]', 'impacts = ["real", "sandbox"]'))
 
 
+KEY = 'sandbox = { image = "lab.local/busybox:1"'
+DATABASE = """
+[[hosts]]
+name = "db-a"
+address = "db.example"
+user = "postgres"
+host_key = "ssh-ed25519 AAAA"
+[[databases]]
+name = "orders"
+host = "localhost"
+database = "orders"
+user = "orders"
+password = "env:NOBODY"
+stanza = "orders"
+system_identifier = "1"
+server = { host = "db-a", data = "/pg/data", programs = "/pg/bin", start = ["true"], stop = ["true"] }
+backups = {}
+restore_test = { folder = "/pg/test" }
+"""
+
+
+def want_it_started(drill: Stage) -> None:
+    """The site has a database for the sandbox, where production listens."""
+    text = drill.site.file.read_text()
+    assert KEY in text
+    key = f'{KEY}, database = {{ name = "orders", address = "127.0.0.1" }}'
+    drill.site.file.write_text(text.replace(KEY, key) + DATABASE)
+
+
 def start(drill: Stage, run_id: str, *more: str) -> Child:
     return drill.dr("run", SCENARIO, "--site", "lab", "--run-id", run_id, *SANDBOX, *more)
 
@@ -79,6 +108,8 @@ def test_everything_in_order(drill: Stage) -> None:
     assert (report.objectives_met.rto, report.objectives_met.rpo) == (True, True)
     assert report.actual.rpo_seconds is not None
     assert "NetworkPolicy is not enforced here" in str(report.applications[0].isolated_by)
+    assert str(report.applications[0].isolated_by).startswith("the application was not started")
+    assert [u for u in report.unknown if "whether the application starts on the copy: none of it was started" in u]
     assert any(w.startswith("Coupon/welcome") for w in report.applications[0].weakly_checked)
     assert bad(report) == []
     assert objects_of_the_original(drill) == before
@@ -151,6 +182,15 @@ def test_site_without_an_image(drill: Stage) -> None:
     child = start(drill, "bare")
     assert child.wait(60) == REFUSED, child.output[-4000:]
     assert "applications.drills.sandbox" in child.output
+
+
+def test_database_at_productions_address(drill: Stage) -> None:
+    """An application that is tried would meet the original: refused before anything is made."""
+    want_it_started(drill)
+    child = start(drill, "met")
+    assert child.wait(60) == REFUSED, child.output[-4000:]
+    assert "127.0.0.1 is where localhost leads production's clients to" in child.output
+    assert drill.world.find("/api/v1/namespaces/sandbox-met") is None
 
 
 @pytest.mark.parametrize(("verb", "resource"), [("create", "pods"), ("create", "networkpolicies.networking.k8s.io")])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +21,33 @@ from tests.lab import secret_search
 from tests.lab.test_drills import poller as poller
 from tests.lab.test_drills import run_id as run_id
 from tests.lab.test_drills import wait_for
-from tests.lab.the_lab import DR, ROOT, TheLab
+from tests.lab.the_lab import DR, ROOT, TheLab, run
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
-NEW = ("run", "namespace-deletion", "--site", "lab", "--mode", "drill", "--impact", "sandbox", "--yes", "--no-server")
+NEW = (
+    "run",
+    "namespace-deletion",
+    "--site",
+    "lab",
+    "--mode",
+    "drill",
+    "--impact",
+    "sandbox",
+    "--yes",
+    "--no-server",
+    "--take-over",
+)
 NOT_RECOVERED = 1
 HYDRATED = ("done", "sandbox.wait_until_hydrated")
+TRY = "sandbox_application.try_it"
+DATABASE_UP, POD_MADE, STARTED = ("event", TRY), ("write", TRY), ("application", TRY)
+SCRATCH = ROOT / ".lab" / "a" / "pg" / "restore-test"
+REACH = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
+GATEWAY_BACK = """
+for n in /run/containerd/*/netns/* /run/netns/*; do
+    [ -e "$n" ] && nsenter --net="$n" ip route replace default via "$1" dev eth0 onlink 2>/dev/null
+done; true
+"""
 CLUSTERS_OWN = ("kube", "k8s")
 CONNECTS = "timeout 2 nc -w 1 {0} {1} </dev/null >/dev/null 2>&1; [ $? -ne 1 ] && echo reached || echo not reached"
 FILES = "cd {0}; find invoices -type f | sort | xargs sha256sum"
@@ -37,12 +60,19 @@ def drilling(lab: TheLab, run_id: str, *more: str) -> Iterator[subprocess.Popen[
     argv = [*DR, *NEW, "--run-id", run_id, *more]
     process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        wait_for(lab, run_id, process, *HYDRATED, seconds=180)
+        wait_for(lab, run_id, process, *HYDRATED, seconds=300)
         process.send_signal(signal.SIGSTOP)
         yield process
     finally:
         process.kill()
         process.wait()
+
+
+def go_on_until(lab: TheLab, run_id: str, process: subprocess.Popen[str], *entry: str) -> None:
+    """It stands still again there."""
+    process.send_signal(signal.SIGCONT)
+    wait_for(lab, run_id, process, *entry, seconds=180)
+    process.send_signal(signal.SIGSTOP)
 
 
 def ended(process: subprocess.Popen[str]) -> str:
@@ -86,6 +116,7 @@ def is_removed(lab: TheLab, volumes_before: dict[str, str]) -> None:
     assert [n for n in names if "sandbox" in n] == []
     assert "sandbox" not in lab.kubectl("-n", "velero", "get", "configmaps", "-o", "name")
     assert volumes(lab) == volumes_before
+    assert list(SCRATCH.iterdir()) == []
 
 
 class Copy:
@@ -134,11 +165,24 @@ def never_red(log: Path, since: float) -> bool:
     return len(during) > 100 and set(during) == {"1"}
 
 
+def gateway_of(lab: TheLab) -> str:
+    """Of every pod of the node."""
+    return lab.in_orders("ip route").split("default via ")[1].split()[0]
+
+
+def in_restored_database(statement: str) -> str:
+    where = [f"--host={SCRATCH}/run", "--port=5432", "--username=postgres", "--dbname=orders"]
+    return run(["psql", *where, "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statement], seconds=30)
+
+
 def test_tampered_copy(lab: TheLab, run_id: str) -> None:
-    """A copy of which one value and one byte is not the backup's is called neither good nor kept."""
+    """A copy of which one value, one byte and one row is not the backup's is called neither good nor kept: the row is
+    seen by what the application answers on the copy."""
     before = volumes(lab)
     with drilling(lab, run_id) as process:
         Copy(lab, run_id).tamper()
+        go_on_until(lab, run_id, process, *DATABASE_UP)
+        in_restored_database("update orders set customer = 'nobody' where id = 12345")
         output = ended(process)
     assert process.returncode == NOT_RECOVERED, output[-4000:]
     report = Report.from_file(lab.evidence(run_id) / "report.json")
@@ -146,33 +190,99 @@ def test_tampered_copy(lab: TheLab, run_id: str) -> None:
     names = " ".join(bad_checks(report))
     assert "ConfigMap/orders" in names, names
     assert "volume:invoices invoices/" in names, names
+    assert "inside orders in the sandbox: order" in names, names
+    is_removed(lab, before)
+
+
+def test_route_that_comes_back(lab: TheLab, run_id: str) -> None:
+    """A network that gives a pod back the route that was taken from it: the application is not started, and what it
+    would have reached is named."""
+    before, over = volumes(lab), threading.Event()
+    node = int(lab.env["CLUSTER_PID_A"])
+    argv = ["nsenter", f"--target={node}", "--all", "sh", "-c", GATEWAY_BACK, "back", gateway_of(lab)]
+
+    def bring_back() -> None:
+        while not over.wait(0.02):
+            subprocess.run(argv, check=True)
+
+    thread = threading.Thread(target=bring_back, daemon=True)
+    with drilling(lab, run_id) as process:
+        go_on_until(lab, run_id, process, *DATABASE_UP)
+        thread.start()
+        try:
+            output = ended(process)
+        finally:
+            over.set()
+            thread.join()
+    assert process.returncode == NOT_RECOVERED, output[-4000:]
+    report = Report.from_file(lab.evidence(run_id) / "report.json")
+    assert (report.verdict, report.service) == ("not_recovered", "back")
+    checks = {c.name: c for a in report.applications for c in a.checks}
+    reached = checks["reached from application orders in the sandbox before it started"]
+    assert (reached.status, "database orders" in reached.observed) == (CheckStatus.FAILED, True), reached
+    assert "the application was not started" in str(report.applications[0].isolated_by)
+    assert [name for name in checks if name.startswith("inside")] == []
     is_removed(lab, before)
 
 
 def test_after_a_killed_one(lab: TheLab, run_id: str, poller: Path) -> None:
-    """What a killed run left is removed; the copy is proven, reaches nothing, and goes; the original never notices. No
-    secret is left anywhere."""
+    """What a killed run left is removed, its application and its database too; the copy is proven, reaches nothing,
+    answers from the restored database, and goes; so it does when it is killed meanwhile and resumed. The original never
+    notices. No secret is left anywhere."""
     secrets = secret_search.secrets_of(lab)
     before, objects, began = volumes(lab), everything(lab), time.time()
-    with drilling(lab, f"{run_id}-killed"):
-        pass
+    with drilling(lab, f"{run_id}-killed") as process:
+        go_on_until(lab, f"{run_id}-killed", process, *POD_MADE)
     assert set(volumes(lab).values()) >= {"production", f"sandbox-{run_id}-killed"}
-    with drilling(lab, run_id, "--take-over") as process:
+    with drilling(lab, run_id) as process:
         the_same_and_alone(lab, Copy(lab, run_id))
         places = {
             "changes, as Velero has them": lab.kubectl("-n", "velero", "get", "configmaps", "-o", "json").encode()
         }
-        output = ended(process)
-    assert process.returncode == 0, output[-4000:]
+        go_on_until(lab, run_id, process, *STARTED)
+        reaches_its_database_alone(lab, f"sandbox-{run_id}", f"application-{run_id}")
+        process.kill()
+        output = str(process.communicate()[0])
+    done = lab.dr(
+        "run", "namespace-deletion", "--site", "lab", "--run-id", run_id, "--yes", "--no-server", "--take-over"
+    )
+    output += done.stdout + done.stderr
+    assert done.returncode == 0, output[-4000:]
     assert secret_search.found(secrets, places | secret_search.places_of(lab, run_id, output)) == []
     assert f"run {run_id}-killed left its sandbox" in output
     report = Report.from_file(lab.evidence(run_id) / "report.json")
     assert (report.verdict, report.actual.outage_seconds, report.clocks.fault) == ("passed", 0, None)
     assert bad_checks(report) == []
+    names = [c.name for c in report.applications[0].checks]
+    assert {"inside orders in the sandbox: order", "connections to the restored database"} <= set(names)
+    assert "the application was started once" in str(report.applications[0].isolated_by)
     assert report.evidence_complete
     is_removed(lab, before)
     is_untouched(objects, everything(lab))
     assert never_red(poller, began)
+
+
+def reaches_its_database_alone(lab: TheLab, namespace: str, pod: str) -> None:
+    """Looked at without our code: what the application's own container reaches, who asked the restored database, and
+    that production's has no connection from there."""
+
+    def python(script: str, *argv: str) -> str:
+        command = ("-c", "orders", "--", "python3.11", "-c", f"try:\n {script}\nexcept OSError as e: print(e.errno)")
+        return lab.kubectl("-n", namespace, "exec", pod, *command, *argv).strip()
+
+    found = lab.get("-n", namespace, "pod", pod)
+    node, api = found["status"]["hostIP"], lab.get("-n", "default", "service", "kubernetes")["spec"]["clusterIP"]
+    for address, port in ((node, 5432), (node, 6443), (api, 443), (gateway_of(lab), 10250)):
+        assert python(REACH, address, str(port)) == str(errno.ENETUNREACH), (address, port)
+    assert python(REACH, found["spec"]["hostAliases"][0]["ip"], "5432") == ""
+    assert "token" not in lab.kubectl(
+        "-n", namespace, "exec", pod, "-c", "orders", "--", "sh", "-c", "ls /run/secrets/*/* || :"
+    )
+    ask = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8080/orders/12345').status)"
+    assert python(ask) == "200"
+    came = "select count(*) > 0 from pg_stat_activity where client_addr = '{}' and usename = 'orders'"
+    assert in_restored_database(came.format(found["status"]["podIP"])).strip() == "t"
+    assert lab.sql(came.format(found["status"]["podIP"])).strip() == "f"
 
 
 def the_same_and_alone(lab: TheLab, copy: Copy) -> None:

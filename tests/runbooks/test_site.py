@@ -147,6 +147,18 @@ def test_secret_in_plain(read: Read) -> None:
         ('namespaces = ["production"]', 'namespaces = ["prod"]', "files: 'production' is not known; there is: prod"),
         ('database = "orders"\ntables', 'database = "sales"\ntables', "rows: 'sales' is not known; there is: orders"),
         ('name = "order"\n', 'name = "health"\n', "probes[health]: named 2 times"),
+        (
+            '{ name = "orders", address',
+            '{ name = "sales", address',
+            "drills.sandbox.database.name: 'sales' is not known; there is: orders",
+        ),
+        ('"10.20.0.112"', '"10.1.0.11"', "drills.sandbox.database.address: 10.1.0.11 is production's own"),
+        ('"10.20.0.112"', '"10.20.0.12"', "drills.sandbox.database.address: 10.20.0.12 is production's own"),
+        (
+            'host = "db.orders.example.com"',
+            'host = "10.3.0.11"',
+            "drills.sandbox.database: clients know database orders by its address 10.3.0.11",
+        ),
     ],
 )
 def test_name_that_leads_nowhere(read: Read, old: str, new: str, problem: str) -> None:
