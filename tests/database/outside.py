@@ -41,7 +41,7 @@ def agrees(database: TheDatabase, report: Report, log: Path) -> Markers:
     assert fault is not None
     assert visible is not None
     assert validated is not None
-    red, green = stopwatch.outage(log, fault, sustain=1)
+    red, green = stopwatch.outage(log, report.clocks, sustain=1)
     assert report.actual.outage_seconds == pytest.approx(green - red, abs=2)
     assert visible.timestamp() == pytest.approx(green, abs=2)
     assert report.actual.rto_seconds == pytest.approx(max(green, validated.timestamp()) - fault.timestamp(), abs=2)

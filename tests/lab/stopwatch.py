@@ -6,9 +6,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
+from runbooks.clocks import Clocks
 from tests.lab.the_lab import TheLab
 
 POLLER = Path(__file__).with_name("poller.py")
@@ -26,11 +26,15 @@ def poller(lab: TheLab, log: Path) -> Iterator[Path]:
         process.wait()
 
 
-def outage(log: Path, fault: datetime, *, sustain: float = 5) -> tuple[float, float]:
+def outage(log: Path, clocks: Clocks, *, sustain: float = 5) -> tuple[float, float]:
     """First red since the fault, and the first green after it that then held for *sustain* seconds (lab.toml's).
 
-    Both in seconds since the epoch. Raises `AssertionError` when no green held so long.
+    Both in seconds since the epoch. A green that was over before the tools were done was a pause. Raises
+    `AssertionError` when no green held so long.
     """
+    fault, restored = clocks.fault, clocks.restored
+    assert fault is not None
+    assert restored is not None
     seen = [(float(at), green == "1") for at, green in (line.split() for line in log.read_text().splitlines())]
     since = [(at, green) for at, green in seen if at >= fault.timestamp()]
     red = next(at for at, green in since if not green)
@@ -40,6 +44,6 @@ def outage(log: Path, fault: datetime, *, sustain: float = 5) -> tuple[float, fl
             began = None
         elif began is None:
             began = at
-        elif at - began >= sustain:
+        elif at - began >= sustain and at >= restored.timestamp():
             return red, began
-    raise AssertionError(f"no green held for {sustain} s since {fault}")
+    raise AssertionError(f"no green held for {sustain} s since {restored}")
