@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands import asking, backup_choice, finding
+from deployments.commands import asking, finding
 from deployments.commands.output import AsJson, Site, as_json, table
 from runbooks import database_ways, documents, objectives, printed
 from runbooks import site as sites
@@ -81,6 +81,8 @@ def show_runbook(
 
     Example: dr runbook namespace-deletion --site production --format html > /tmp/runbook.html
     """
+    from deployments.commands import backup_choice  # which leads to Prefect
+
     document, loaded = documents.load(scenario), sites.load(site)
     options = database_ways.parsed(scenario, asking.options(with_ or ()) or {})
     found = loaded.application(application) if application else finding.only_application(loaded)

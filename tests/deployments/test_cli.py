@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,14 +45,6 @@ def all_commands() -> dict[str, str]:
 def test_every_command_shows_an_example() -> None:
     """In its help, and of itself."""
     assert [name for name, text in all_commands().items() if "Example: " not in text or name not in text] == []
-
-
-def test_prefect_is_imported_late() -> None:
-    """It reads its server's address then, which a command finds out first; else it starts a server of its own, and
-    leaves it behind."""
-    script = "import sys, deployments.cli; print('prefect' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=site.PROJECT)
-    assert done.stdout.strip() == "False"
 
 
 def test_every_command_is_there() -> None:
