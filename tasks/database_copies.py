@@ -28,6 +28,7 @@ SETTINGS = {
     "log_destination": "stderr",
     "logging_collector": "off",
     "primary_conninfo": "",
+    "primary_slot_name": "",
     "shared_buffers": "64MB",
     "shared_preload_libraries": "",
     "ssl": "off",

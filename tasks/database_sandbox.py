@@ -6,7 +6,7 @@ one, a second copy follows the first; the real standbys, and the name that clien
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from runbooks.database_ways import Way
 from runbooks.errors import NotRecovered, RecoveryError
@@ -46,6 +46,7 @@ FOLLOWS = """select count(*) from pg_stat_replication
 FETCH = 'cp "{0}/archive/%f" "%p" 2>/dev/null || cp "{0}/data/pg_wal/%f" "%p"'
 """Production's repository is asked no more: that would take seconds each time that the copy is stopped. What a copy has
 written last is not archived any more, and need not have been streamed."""
+FOLLOWS_WITHIN = timedelta(minutes=5)
 NOT_TRIED = (
     "whether clients are led to a promoted standby: in a sandbox no name is moved",
     "whether the real standby could take over: in a sandbox the copy has one of its own",
@@ -111,9 +112,7 @@ def _follow(case: Case, copy: Copy, chosen: BackupSet) -> str:
         follower.must_live()
         return True if copy.value(FOLLOWS) == "1" else NotYet("it does not stream, or is behind")
 
-    wait_until(
-        look_at, within=case.within("restore"), what="a standby of the copy", otherwise=NotRecovered, hint=follower.log
-    )
+    wait_until(look_at, within=FOLLOWS_WITHIN, what="a standby of the copy", otherwise=NotRecovered, hint=follower.log)
     follower.sql(f"alter system set restore_command = '{FETCH.format(copy.folder)}'")
     follower.value("select pg_reload_conf()")
     case.note("checks", checks=[], weakly_checked=list(NOT_TRIED))

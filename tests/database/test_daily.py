@@ -398,7 +398,7 @@ def test_two_backups_at_once(database: TheDatabase, site: Site, run_id: str) -> 
 def test_stanza_that_vanished(database: TheDatabase, site: Site, run_id: str) -> None:
     """A new one in its place would hide that the history is gone."""
     back_up(site, run_id)
-    with configured(database, "other") as path:
-        path.write_text(path.read_text().replace("[lab]", "[other]"))
-        with pytest.raises(Refused, match="stanza other is gone from its repository; it held backup"):
-            back_up(configured_by(site, path, stanza="other"), run_id)
+    with configured(database, "vanished") as path:
+        path.write_text(path.read_text().replace("[lab]", "[vanished]"))
+        with pytest.raises(Refused, match="stanza vanished is gone from its repository; it held backup"):
+            back_up(configured_by(site, path, stanza="vanished"), run_id)
