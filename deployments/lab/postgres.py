@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -65,6 +66,31 @@ class Postgres:
         kept = Files(lab.root / self.region.name / "pg")
         if kept.is_complete and postmaster(lab, self.region) is not None:
             as_postgres(lab, self.region, ["pg_ctl", f"--pgdata={kept.data}", "--mode=immediate", "--wait", "stop"])
+        _end_copies(lab.root / self.region.name / "pg")
+
+
+def _end_copies(folder: Path) -> None:
+    """Of the database, left by a run that was killed: they were started over SSH, and do not bear the lab's mark.
+
+    Raises: LabError: one does not end within 10 s.
+    """
+
+    def look() -> bool | None:
+        left = [pid for pid in process.everyone() if _is_server_in(folder, pid)]
+        for pid in left:
+            if seen := process.stat(pid):
+                process.send(pid, signal.SIGQUIT, started_ticks=seen.started_ticks)
+        return None if left else True
+
+    wait_for(look, what=f"end of the copies in {folder}", seconds=10, hint="end them by hand")
+
+
+def _is_server_in(folder: Path, pid: int) -> bool:
+    try:
+        place = Path(f"/proc/{pid}/cwd").readlink()
+        return place.is_relative_to(folder) and Path(f"/proc/{pid}/comm").read_text().strip() == "postgres"
+    except OSError:  # it has ended, or is the kernel's
+        return False
 
 
 def password(lab: Lab, role: str) -> str:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from deployments.lab import dns, lifecycle, pgbackrest, postgres, route53
+from deployments.lab import dns, lifecycle, pgbackrest, postgres, process, route53
 from deployments.lab.component import LabError, wait_for
 from deployments.lab.dns import Dns
 from deployments.lab.lab import Lab
 from deployments.lab.orders_process import OrdersProcess
+from deployments.lab.pgbackrest import as_postgres
 from deployments.lab.postgres import Postgres
 from deployments.lab.region_address import LAST_LAB
 from deployments.lab.route53 import Route53
@@ -150,6 +151,20 @@ def test_acknowledged_marker_survives_a_crash(services: Lab, orders: httpx.Clien
 
 def rows(lab: Lab, region: Region, sql: str) -> list[list[object]]:
     return postgres.query(lab, region, sql, database="orders")
+
+
+def test_copy_that_a_killed_run_left(services: Lab) -> None:
+    """It is ended with its server, though it was started over SSH and does not bear the lab's mark."""
+    a = services.regions["a"]
+    copy = services.root / "a" / "pg" / "data.copy-left"
+    as_postgres(services, a, ["initdb", f"--pgdata={copy}", "--no-sync"])
+    options = f"-c listen_addresses= -c unix_socket_directories={copy}"
+    as_postgres(services, a, ["pg_ctl", f"--pgdata={copy}", f"--log={copy}/log", "-o", options, "--wait", "start"])
+    left = int((copy / "postmaster.pid").read_text().split()[0])
+    assert process.stat(left) is not None
+    Postgres(a).stop(services)
+    assert (seen := process.stat(left)) is None or seen.state == "Z"
+    Postgres(a).start(services)
 
 
 def test_database_that_hangs(services: Lab, orders: httpx.Client) -> None:
