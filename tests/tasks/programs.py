@@ -123,7 +123,7 @@ def weed(folder: Path) -> Iterator[Weed]:
     ]  # fmt: skip
     endpoint = f"http://127.0.0.1:{numbers[names.index('s3.port')]}"
     with running(
-        command, log=folder / "weed.log", is_ready=lambda: _has_bucket(endpoint, *keys["admin"]), seconds=60,
+        command, log=folder / "weed.log", is_ready=lambda: _has_bucket(endpoint, *keys["admin"]), seconds=100,
         cwd=folder, env={**os.environ, "GOMEMLIMIT": "200MiB"},
     ) as process:  # fmt: skip
         yield Weed(_bucket(endpoint, folder, "admin"), _bucket(endpoint, folder, "reader"), process)
@@ -142,7 +142,7 @@ def _has_bucket(endpoint: str, access: str, secret: str) -> bool:
     """Proven by a PUT: an open port is not ready."""
     client = boto3.client(
         "s3", endpoint_url=endpoint, aws_access_key_id=access, aws_secret_access_key=secret, region_name="us-east-1",
-        config=Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1}),
+        config=Config(connect_timeout=1, read_timeout=10, retries={"total_max_attempts": 1}),
     )  # fmt: skip
     try:
         client.create_bucket(Bucket="evidence")
