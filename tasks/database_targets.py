@@ -25,28 +25,34 @@ select x % 4294967296, ts at time zone 'UTC' from (
 """
 WINDOW = 20_000_000
 """How many transactions are looked through, newest first: a few seconds for all of them."""
-RECORD = """
+NEWEST = """
 cd "$1/pg_wal" 2>/dev/null || exit 0
 newest=$(ls | grep -E '^[0-9A-F]{24}$' | sort | tail -n 1 | cut -c 1-8)
-[ -z "$newest" ] || "$2/pg_waldump" --path=. --timeline="$((0x$newest))" --start="$3" --limit=1 2>/dev/null |
+[ -n "$newest" ] || exit 0
+"""
+"""The timeline of the WAL that lies there; without any there is nothing to say."""
+RECORD = (
+    NEWEST
+    + """
+"$2/pg_waldump" --path=. --timeline="$((0x$newest))" --start="$3" --limit=1 2>/dev/null |
     sed -n 's/.* lsn: \\([0-9A-F/]*\\),.*/\\1/p'
 """
-COMMIT_OF = """
-cd "$1/pg_wal" 2>/dev/null || exit 0
-newest=$(ls | grep -E '^[0-9A-F]{24}$' | sort | tail -n 1 | cut -c 1-8)
+)
+COMMIT_OF = (
+    NEWEST
+    + """
 first=$(ls | grep -E "^$newest[0-9A-F]{16}$" | sort | head -n 1)
-[ -n "$first" ] || exit 0
 last=$(ls | grep -E "^$newest[0-9A-F]{16}$" | sort | tail -n 1)
 "$2/pg_waldump" --rmgr=Transaction --path=. "$first" "$last" 2>/dev/null |
     sed -n 's/.*tx: *\\([0-9]*\\),.*desc: COMMIT.*; subxacts: \\([0-9 ]*\\).*/\\1 \\2/p' |
     awk -v xid="$3" '{ for (i = 2; i <= NF; i++) if ($i == xid) { print $1; exit } }'
 """
+)
 """The transaction that committed what stands behind a savepoint in it, or in a block that catches errors. That has a
 number of its own, which rows bear as their xmin, and no commit: recovery would not find it, and end in failure."""
-WALDUMP = """
-cd "$1/pg_wal" 2>/dev/null || exit 0
-newest=$(ls | grep -E '^[0-9A-F]{24}$' | sort | tail -n 1 | cut -c 1-8)
-[ -n "$newest" ] || exit 0
+WALDUMP = (
+    NEWEST
+    + """
 first=$(find . -maxdepth 1 -type f -name "$newest????????????????" -printf '%f %Ts\\n' | sort | awk -v since="$4" '
     $2 >= since { newer = 1 } NR == 1 || $2 < since && !newer { first = $1 } END { print first }')
 last=$(ls | grep -E "^$newest[0-9A-F]{16}$" | sort | tail -n 1)
@@ -55,6 +61,7 @@ TZ=UTC "$2/pg_waldump" --rmgr=Transaction --path=. "$first" "$last" 2>/dev/null 
     awk -v since="$3" '{ if ($2 " " $3 < since) older = 1; else if (!found) { found = 1; first = $0 } }
         END { if (older && found) print first; else if (older) print "none"; }'
 """
+)
 """The first commit since then in the WAL that lies there; only when older ones lie there, too, is it the first. Commits
 stand in the WAL in the order of recovery, which is not quite that of their times: one may be overtaken in between."""
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from runbooks import site as sites
 from runbooks.model import now
+from tasks.clients import route53
 from tests.database import the_database
 from tests.database.the_database import TheDatabase
 
@@ -32,3 +34,11 @@ def run_id(request: pytest.FixtureRequest) -> str:
     """One that nobody had before."""
     name = request.node.name.partition("[")[0].removeprefix("test_").replace("_", "-")
     return f"{name[:20].strip('-')}-{now():%H%M%S%f}"
+
+
+@pytest.fixture
+def name_at_home(database: TheDatabase) -> Iterator[None]:
+    """Whatever becomes of a promotion, the next test's clients find the database where the lab has it."""
+    del database
+    yield
+    route53.connect(sites.load("lab").dns).point("db.lab.example", "127.0.0.1")

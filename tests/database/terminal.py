@@ -8,10 +8,10 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from runbooks import site as sites
 from tests.database.the_database import TheDatabase
+from tests.lab.the_lab import a_desk
 
 PROGRAMS = ("bash", "sh", "cat", "curl", "date", "getent", "jq", "sleep", "tee")
 OWN = ("while ", "curl ", "aws ", "getent ")
@@ -120,26 +120,12 @@ class Desk:
 
 
 def at(lab: TheDatabase, folder: Path) -> Desk:
-    programs = folder / "bin"
-    programs.mkdir()
-    for name in PROGRAMS:
-        found = shutil.which(name)
-        assert found is not None, f"{name} is not installed"
-        (programs / name).symlink_to(found)
+    environment = a_desk(lab, folder, PROGRAMS) | {"LANG": os.environ.get("LANG", "C")}
     keys = lab.root / "shared" / "ssh"
     ssh = SSH.format(ssh=shutil.which("ssh"), key=keys / "client", known=keys / "known_hosts")
     for name, text in (("ssh", ssh), ("aws", AWS.replace("@ENDPOINT@", str(sites.load("lab").dns.endpoint)))):
-        (programs / name).write_text(text)
-        (programs / name).chmod(0o755)
-    public, direct = urlsplit(lab.env["ORDERS_URL"]), urlsplit(lab.env["ORDERS_URL_A"])
-    (folder / ".curlrc").write_text(f'resolve = "{public.hostname}:{public.port}:{direct.hostname}"\n')
-    environment = {
-        "PATH": str(programs),
-        "HOME": str(folder),
-        "CURL_HOME": str(folder),
-        "LANG": os.environ.get("LANG", "C"),
-    }
-    assert [shutil.which(name, path=str(programs)) for name in ("dr", "python", "python3")] == [None] * 3
+        (folder / "bin" / name).write_text(text)
+        (folder / "bin" / name).chmod(0o755)
     own = Terminal(environment, folder)
     return Desk(environment, folder, own, [])
 

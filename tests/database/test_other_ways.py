@@ -161,14 +161,6 @@ def test_crashed(database: TheDatabase, damage: str, ways: set[str], run_id: str
     assert report.applications[0].way in ways
 
 
-@pytest.fixture
-def name_at_home(database: TheDatabase) -> Iterator[None]:
-    """Whatever becomes of a promotion, the next test's clients find the database where the lab has it."""
-    del database
-    yield
-    route53.connect(sites.load("lab").dns).point("db.lab.example", "127.0.0.1")
-
-
 @pytest.mark.usefixtures("name_at_home")
 def test_promoted_and_back(database: TheDatabase, run_id: str) -> None:
     """The standby takes over with every record that the old primary had; clients find it by the name; the old one

@@ -10,8 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from runbooks import site as sites
-from tasks.clients import route53
 from tests.database import terminal
 from tests.database.terminal import Desk
 from tests.database.the_database import DRILL, SCENARIO, TheDatabase
@@ -141,13 +139,6 @@ def test_stopped_run(database: TheDatabase, desk: Desk, run_id: str) -> None:
     assert database.sql(ALL) == before
     assert database.is_in_good_order()
     answers(database)
-
-
-@pytest.fixture
-def name_at_home(database: TheDatabase) -> Iterator[None]:
-    del database
-    yield
-    route53.connect(sites.load("lab").dns).point("db.lab.example", "127.0.0.1")
 
 
 @pytest.mark.usefixtures("name_at_home")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from runbooks.model import now
-from tests.lab.the_lab import ROOT, TheLab, run
+from tests.lab.the_lab import ROOT, TheLab, a_desk, run
 from tests.runbooks.pages import Text
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -25,18 +23,10 @@ FILES = "cd /data && find invoices -type f | sort | xargs sha256sum"
 
 def a_terminal(lab: TheLab, folder: Path) -> dict[str, str]:
     """A shell's environment with what an operator has: kubectl, velero, jq, curl, psql; the lab's names resolve."""
-    programs = folder / "bin"
-    programs.mkdir()
-    for name in PROGRAMS:
-        found = shutil.which(name)
-        assert found is not None, f"{name} is not installed"
-        (programs / name).symlink_to(found)
+    environment = a_desk(lab, folder, PROGRAMS)
     for name in ("KUBECTL", "VELERO"):
-        (programs / name.lower()).symlink_to(lab.env[name])
-    public, direct = urlsplit(lab.env["ORDERS_URL"]), urlsplit(lab.env["ORDERS_URL_A"])
-    (folder / ".curlrc").write_text(f'resolve = "{public.hostname}:{public.port}:{direct.hostname}"\n')
-    password = (ROOT / ".lab" / "secrets" / "postgres-orders").read_text()
-    return {"PATH": str(programs), "HOME": str(folder), "CURL_HOME": str(folder), "PGPASSWORD": password}
+        (folder / "bin" / name.lower()).symlink_to(lab.env[name])
+    return environment | {"PGPASSWORD": (ROOT / ".lab" / "secrets" / "postgres-orders").read_text()}
 
 
 def typed(blocks: list[str]) -> str:
@@ -64,7 +54,6 @@ def test_recovered_by_hand(lab: TheLab, tmp_path: Path) -> None:
     assert page.returncode == 0, page.stderr
     script = typed(Text(page.stdout).blocks)
     environment = a_terminal(lab, tmp_path)
-    assert [shutil.which(name, path=environment["PATH"]) for name in ("dr", "python", "python3")] == [None] * 3
     log = Path(lab.env["EVIDENCE"]) / f"by-hand-{now():%m%d-%H%M%S}.log"
     with log.open("w") as output:
         done = subprocess.run(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 DR = (sys.executable, "-m", "deployments.cli")
@@ -60,6 +62,20 @@ class TheLab:
 
     def evidence(self, run_id: str) -> Path:
         return Path(self.env["EVIDENCE"]) / run_id
+
+
+def a_desk(lab: TheLab, folder: Path, programs: tuple[str, ...]) -> dict[str, str]:
+    """A shell's environment with only these *programs*, neither `dr` nor Python; the lab's names resolve."""
+    own = folder / "bin"
+    own.mkdir()
+    for name in programs:
+        found = shutil.which(name)
+        assert found is not None, f"{name} is not installed"
+        (own / name).symlink_to(found)
+    assert [shutil.which(name, path=str(own)) for name in ("dr", "python", "python3")] == [None] * 3
+    public, direct = urlsplit(lab.env["ORDERS_URL"]), urlsplit(lab.env["ORDERS_URL_A"])
+    (folder / ".curlrc").write_text(f'resolve = "{public.hostname}:{public.port}:{direct.hostname}"\n')
+    return {"PATH": str(own), "HOME": str(folder), "CURL_HOME": str(folder)}
 
 
 def run(command: list[str], *, stdin: str | None = None, seconds: float) -> str:
