@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runbooks.errors import NotRecovered
 from runbooks.records import Severity
-from tasks import database_backups, database_fence, database_plan, database_server
+from tasks import database_backups, database_fence, database_plan, database_server, database_timelines
 from tasks.cases import Case
 from tasks.database_server import Postgres
 from tasks.waits import NotYet, wait_until
@@ -15,7 +15,8 @@ LOCK_HELD = 50
 def check(case: Case) -> None:
     """`pgbackrest check` passes, and a full backup that this run began has ended without errors.
 
-    Changes: one backup. A new timeline can be recovered from old sets, but only by a chain that nobody has tried.
+    Changes: one backup, and histories of timelines in the archive. A new timeline can be recovered from old sets, but
+    only by a chain that nobody has tried.
 
     Raises:
         NotRecovered: it is not protected, with the reason.
@@ -24,6 +25,7 @@ def check(case: Case) -> None:
         checked = postgres.pgbackrest("check", within=case.within("clean_up"))
         if checked.exit_code != 0:
             raise NotRecovered(f"pgbackrest check {checked.how}: {checked.said}", "does archiving work?")
+        database_timelines.archive_all(case, postgres)
         if _taken(case, postgres) is None:
             case.write(f"take a full backup of {postgres.database.name}", stanza=postgres.stanza)
             _take(case, postgres)

@@ -11,12 +11,14 @@ import re
 from runbooks import wal
 from runbooks.errors import Refused
 from runbooks.model import Model
-from tasks import pgbackrest
+from tasks import database_backups, pgbackrest
+from tasks.cases import Case
 from tasks.database_backups import BackupSet, Repository
 from tasks.database_server import Postgres
 
 FIRST = 1
 OWN = 'cat "$1/pg_wal/$(printf %08X "$2").history" 2>/dev/null || true'
+HELD = 'cd "$1/pg_wal" && ls | grep -E "^[0-9A-F]{8}\\.history$" || true'
 NAME = re.compile(r'"([0-9A-F]{8})\.history"')
 
 
@@ -72,9 +74,34 @@ def past(postgres: Postgres, repository: Repository, timeline: int | None) -> Pa
 
 def newest(postgres: Postgres, repository: Repository) -> int:
     """Of all that the archive has a history of."""
+    return max((int(name, 16) for name in _archived(postgres, repository)), default=FIRST)
+
+
+def archive_all(case: Case, postgres: Postgres) -> None:
+    """The archive knows every timeline that led to this server's.
+
+    PostgreSQL archives the history of a timeline only where that began: one that it followed from another server, with
+    an archive of its own, is missing here. Recovery counts upwards until a number is missing, so from an older set it
+    would give this number to a second timeline, which no standby then follows.
+
+    Changes: adds history files to the archive.
+
+    Raises:
+        Unavailable, Refused, NotRecovered: as pgbackrest.failed tells it.
+    """
+    known = _archived(postgres, database_backups.read(postgres))
+    for name in postgres.sh(HELD, postgres.data).split():
+        if name.removesuffix(".history") not in known:
+            case.write(f"archive {name}", stanza=postgres.stanza)
+            done = postgres.pgbackrest("archive-push", f"{postgres.data}/pg_wal/{name}", within=pgbackrest.ASKING)
+            if done.exit_code != 0:
+                said = done.stderr or done.stdout
+                raise pgbackrest.failed(postgres.stanza, "archive-push", done.exit_code, done.how, said)
+
+
+def _archived(postgres: Postgres, repository: Repository) -> list[str]:
     folder = f"archive/{postgres.stanza}/{repository.archive}"
-    listed = pgbackrest.run(postgres, pgbackrest.SOON, "--output=json", "repo-ls", folder).text
-    return max((int(name, 16) for name in NAME.findall(listed)), default=FIRST)
+    return NAME.findall(pgbackrest.run(postgres, pgbackrest.SOON, "--output=json", "repo-ls", folder).text)
 
 
 def within(repository: Repository, seen: Past, *, before: str | None = None) -> Repository:

@@ -164,7 +164,8 @@ def test_crashed(database: TheDatabase, damage: str, ways: set[str], run_id: str
 @pytest.mark.usefixtures("name_at_home")
 def test_promoted_and_back(database: TheDatabase, run_id: str) -> None:
     """The standby takes over with every record that the old primary had; clients find it by the name; the old one
-    follows it, and is promoted in its turn. Which one leads is seen, not read in the site file: by backups, too."""
+    follows it, and is promoted in its turn. Which one leads is seen, not read in the site file: by backups, too. A
+    recovery from a set of before gets a timeline of its own, on which the standby follows."""
     before = database.sql(REST)
     there = database.drill(f"{run_id}-1", "--with", "damage=pages", "--with", "way=promote")
     assert there.returncode == 0, there.stdout[-3000:]
@@ -183,6 +184,7 @@ def test_promoted_and_back(database: TheDatabase, run_id: str) -> None:
         assert (report.verdict, report.applications[0].way, report.actual.markers_lost) == ("passed", "promote", 0)
     assert database.sql("select pg_is_in_recovery()") == "f"
     assert database.sql(REST) == before
+    database.rewind()  # from a set of before: the archive must know the timeline that began on the other host
 
 
 def sandboxed(database: TheDatabase, run_id: str, *argv: str) -> Report:

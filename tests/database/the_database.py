@@ -134,8 +134,8 @@ class TheDatabase(TheLab):
 
     def start(self, region: str = "a") -> None:
         kept = self.folder(region)
-        self.on_host('"$1" --pgdata="$2" --log="$3" --wait start >/dev/null', f"{self.programs}/pg_ctl",
-                     str(kept / "data"), str(kept / "log" / "postgresql.log"))  # fmt: skip
+        script = '"$1" --pgdata="$2" --log="$3" --wait start >/dev/null || { tail -n 20 "$3" >&2; false; }'
+        self.on_host(script, f"{self.programs}/pg_ctl", str(kept / "data"), str(kept / "log" / "postgresql.log"))
 
     def stop(self, region: str = "a", mode: str = "fast") -> None:
         self.on_host('"$1" --pgdata="$2" --mode="$3" --wait stop >/dev/null', f"{self.programs}/pg_ctl",
