@@ -70,7 +70,8 @@ def lag(archiver: Archiver, limit: timedelta) -> str:
 
 
 def missing(postgres: Postgres, before: Repository, archiver: Archiver) -> str:
-    """`nothing is missing` of all WAL from the oldest restorable backup up to what the server has archived.
+    """`nothing is missing` of all WAL from the oldest restorable backup up to what the server has archived, or what is,
+    and from which backup on all is there.
 
     pgBackRest's own `verify` of 2.45 does not see a segment that was deleted. Reads only.
     """
@@ -84,12 +85,16 @@ def missing(postgres: Postgres, before: Repository, archiver: Archiver) -> str:
     if not sets:
         raise Refused("there is no usable backup that WAL could be replayed on", "take a full one: dr backups make")
     last = archiver.last_archived if WAL_NAME.match(archiver.last_archived) else sets[-1].wal_stop
-    size = archiver.segment_bytes
-    gone = wal.gaps(listed, timelines, sets[0].wal_start, max(last, sets[-1].wal_stop), size=size)
+    size, last = archiver.segment_bytes, max(last, sets[-1].wal_stop)
+    gone = wal.gaps(listed, timelines, sets[0].wal_start, last, size=size)
     gone += [name for one in sets for name in wal.between(one.wal_start, one.wal_stop, size=size)
              if name not in gone and not wal.is_there(name, listed)]  # fmt: skip
+    if not gone:
+        return COMPLETE
     more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
-    return f"missing: {', '.join(gone[:3])}{more}" if gone else COMPLETE
+    whole = [one.label for one in sets if not wal.gaps(listed, timelines, one.wal_start, last, size=size)]
+    behind = f"backup {whole[0]} lies behind the gap" if whole else "no backup lies behind the gap"
+    return f"missing: {', '.join(gone[:3])}{more}; {behind}"
 
 
 def _timeline(postgres: Postgres, folder: str, name: str) -> wal.Timeline | None:

@@ -263,7 +263,8 @@ class Case:
     def chosen_backup(self) -> str | None:
         """By the plan; a later attempt may have turned to another one, which `velero.choose_backup` did not know."""
         if (found := self.recorded("database_plan.choose")) is not None:
-            return str(found["evidence"]["backup"]["label"])
+            backup = found["evidence"]["backup"]
+            return str(backup["label"]) if backup else None
         for entry in self.journal.of("plan"):
             return str(entry.data["backup"]) if entry.data.get("backup") else None
         return None

@@ -54,7 +54,7 @@ def end_left(case: Case, postgres: Postgres) -> None:
 
 def arguments_of(plan: Plan, *, then: Literal["promote", "pause"] = "promote") -> list[str]:
     """Nothing is left to a default: set, target, what happens there, and the timeline that is followed."""
-    found = [f"--set={plan.backup.label}", "--log-level-console=detail"]
+    found = [f"--set={plan.source.label}", "--log-level-console=detail"]
     if plan.way is Way.DELTA:
         found.append("--delta")
     if plan.timeline is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from runbooks.database_ways import WAYS, Option, Options, Target, Way
-from runbooks.errors import Refused
+from runbooks.errors import NotRecovered, Refused, Unavailable
 from runbooks.model import Model, now, rfc3339, spell
 from runbooks.records import RunKind, Severity
 from tasks import (
@@ -36,10 +36,9 @@ PROMOTES_SECONDS = 15
 
 
 class Plan(Model):
-    """`expects_loss` false: every marker acknowledged before the fault must be there afterwards."""
-
     way: Way
-    backup: BackupSet
+    backup: BackupSet | None
+    """None: the repository does not answer, and a standby is promoted without it."""
     target: Target
     timeline: int | None
     table: str | None
@@ -48,6 +47,13 @@ class Plan(Model):
     """The one that is promoted."""
     may_lose_seconds: float = 0
     """Of what was acknowledged before the fault."""
+
+    @property
+    def source(self) -> BackupSet:
+        """Raises: Refused: this plan needs no backup set."""
+        if self.backup is None:
+            raise Refused("the plan has no backup set", "only a promotion goes without; this is a defect")
+        return self.backup
 
 
 def options(case: Case) -> Options:
@@ -92,12 +98,7 @@ def choose(case: Case) -> Plan:
     given, found = options(case), database_symptoms.of(case)
     with database_server.primary(case) as postgres:
         target = _target(case, postgres, given, found)
-        repository = database_backups.read(postgres)
-        past = database_timelines.past(postgres, repository, found.timeline)
-        _tell_of_others(case, past, database_timelines.newest(postgres, repository))
-        repository = database_timelines.within(repository, past, before=target.value if target.kind == "lsn" else None)
-        chosen = database_manifests.choose(case, postgres, repository, before=target.at)
-        database_wal.must_have_no_gap(postgres, repository, chosen, past)
+        timeline, chosen = _source(case, postgres, given, found, target)
         if given.table is not None and found.answers:
             database_rows.must_be_mergeable(postgres, given.table)
             for told in database_rows.warnings(postgres, given.table):
@@ -109,7 +110,7 @@ def choose(case: Case) -> Plan:
         _must_be_one_transaction(target)
     plan = Plan(
         way=way, backup=chosen, target=target if way in (Way.POINT_IN_TIME, Way.TABLE) else Target(),
-        timeline=past.timeline, table=given.table, salvages=way in (Way.FULL, Way.DELTA, Way.POINT_IN_TIME),
+        timeline=timeline, table=given.table, salvages=way in (Way.FULL, Way.DELTA, Way.POINT_IN_TIME),
         standby=_healthy(found)[0].host if way is Way.PROMOTE else None,
         may_lose_seconds=0 if found.has_wal or target.kind else case.objectives.rpo.total_seconds(),
     )  # fmt: skip
@@ -117,8 +118,35 @@ def choose(case: Case) -> Plan:
     if not case.is_drill and since is not None:
         case.clock("fault", since)
     _note(case, plan, ways, found)
-    case.save("backup", plan.backup)
+    if plan.backup is not None:
+        case.save("backup", plan.backup)
     return plan
+
+
+def _source(
+    case: Case, postgres: Postgres, given: Options, found: Found, target: Target
+) -> tuple[int | None, BackupSet | None]:
+    """The timeline to follow, and the backup set to begin with; a promotion that was asked for needs none."""
+    try:
+        return _from_repository(case, postgres, found, target)
+    except (Unavailable, Refused, NotRecovered) as error:
+        if given.way is Way.PROMOTE:
+            case.event(f"WARNING: {error.problem}; a promotion needs no backup")
+            return found.timeline, None
+        if target.kind is None and _healthy(found):
+            hint = f"{error.hint}; {_healthy(found)[0].host} can take over without it: --with way=promote"
+            raise type(error)(error.problem, hint) from error
+        raise
+
+
+def _from_repository(case: Case, postgres: Postgres, found: Found, target: Target) -> tuple[int, BackupSet]:
+    repository = database_backups.read(postgres)
+    past = database_timelines.past(postgres, repository, found.timeline)
+    _tell_of_others(case, past, database_timelines.newest(postgres, repository))
+    repository = database_timelines.within(repository, past, before=target.value if target.kind == "lsn" else None)
+    chosen = database_manifests.choose(case, postgres, repository, before=target.at)
+    database_wal.must_have_no_gap(postgres, repository, chosen, past)
+    return past.timeline, chosen
 
 
 def _target(case: Case, postgres: Postgres, given: Options, found: Found) -> Target:
@@ -144,7 +172,10 @@ def _wrong_transaction(case: Case) -> int | None:
     return None if recorded is None else recorded["evidence"]["xid"]
 
 
-def _ways(found: Found, target: Target, chosen: BackupSet, given: Options) -> list[Option]:
+def _ways(found: Found, target: Target, chosen: BackupSet | None, given: Options) -> list[Option]:
+    if chosen is None:
+        ways = (way for way in Way if way is not Way.PROMOTE)
+        return [Option(way=way, eta_seconds=0, is_possible=False, why="there is no usable backup set") for way in ways]
     seconds = chosen.size_bytes / BYTES_A_SECOND
     is_wrong, is_corrupt = target.kind is not None, bool(found.corrupt)
     rest = "nothing" if found.has_wal else "what was neither archived nor received by a standby"
@@ -246,17 +277,18 @@ def _must_be_possible(way: Way, ways: list[Option]) -> None:
 
 def _note(case: Case, plan: Plan, ways: list[Option], found: Found) -> None:
     case.note("application", name=case.application.name, way=plan.way.value)
-    case.event(f"way {plan.way} from {plan.backup.label}, because {found.told}")
+    source = f"backup {plan.backup.label}" if plan.way is not Way.PROMOTE and plan.backup else f"standby {plan.standby}"
+    case.event(f"way {plan.way} from {source}, because {found.told}")
     for o in ways:
         case.event(f"  {o.way}: {'possible' if o.is_possible else 'no'}, about {o.eta_seconds:.0f} s, {o.why}")
     if not any(True for _ in case.journal.of("plan")):
-        broke = probes.fault(case)
+        broke, backup = probes.fault(case), plan.backup
         given_up = _since(plan.target)
         case.note(
-            "plan", backup=plan.backup.label, way=plan.way.value, why=found.told, standby=plan.standby,
+            "plan", backup=backup.label if backup else None, way=plan.way.value, why=found.told, standby=plan.standby,
             database=_where(case), expected_loss=_expected_loss(case, plan),
             target=plan.target.model_dump(mode="json"), given_up_seconds=given_up,
-            age_seconds=plan.backup.summary()["age_seconds"], fault=rfc3339(broke) if broke else None,
+            age_seconds=backup.summary()["age_seconds"] if backup else None, fault=rfc3339(broke) if broke else None,
             bound_seconds=plan.may_lose_seconds,
             ways=[o.model_dump(mode="json") for o in ways], rejected=[],
         )  # fmt: skip

@@ -62,9 +62,10 @@ def _number(name: str, segment_bytes: int) -> int:
 
 
 class Replay:
-    """The WAL that is replayed, of that from *first* to what *last* says, which is asked when there is time for it."""
+    """The WAL that is replayed, of that from *first* to what *last* says, which is asked when there is time for it;
+    *first* None: nobody knows how much it is, and nothing is told."""
 
-    def __init__(self, case: Case, postgres: Postgres, first: str, last: Callable[[], str]) -> None:
+    def __init__(self, case: Case, postgres: Postgres, first: str | None, last: Callable[[], str]) -> None:
         self._case, self._postgres, self._first, self._last = case, postgres, first, last
         self._progress: Progress | None = None
         self._bytes = 0
@@ -81,6 +82,8 @@ class Replay:
         return self._at
 
     def _tell(self) -> None:
+        if self._first is None:
+            return
         if self._progress is None:
             said = self._postgres.sh(SEGMENT_BYTES, self._postgres.data, self._postgres.server.programs).strip()
             self._bytes, last = int(said or 16 * 1024 * 1024), self._last()

@@ -47,7 +47,7 @@ def finish(case: Case, postgres: Postgres, plan: Plan) -> list[str]:
     Raises:
         NotRecovered: it died, waits instead of ending, or did not end in time.
     """
-    replay = Replay(case, postgres, plan.backup.wal_start, lambda: _newest(postgres, plan))
+    replay = Replay(case, postgres, plan.backup.wal_start if plan.backup else None, lambda: _newest(postgres, plan))
 
     def look() -> list[str] | NotYet:
         try:
@@ -74,7 +74,7 @@ def finish(case: Case, postgres: Postgres, plan: Plan) -> list[str]:
 
 def _newest(postgres: Postgres, plan: Plan) -> str:
     """The newest WAL that is archived, or was salvaged: up to there it replays."""
-    return database_backups.read(postgres).newest_wal or plan.backup.wal_stop
+    return database_backups.read(postgres).newest_wal or plan.source.wal_stop
 
 
 def forget_target(postgres: Postgres) -> None:

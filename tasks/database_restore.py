@@ -148,7 +148,7 @@ def set_aside(case: Case) -> Aside:
             return Aside(directory=where, wal=f"{where}/pg_wal")
         if plan.way is Way.DELTA:
             case.write(f"move what changes to {where}", host=postgres.server.host, directory=where)
-            database_changed.set_aside(postgres, plan.backup, where, database_symptoms.of(case).damaged)
+            database_changed.set_aside(postgres, plan.source, where, database_symptoms.of(case).damaged)
             database_salvage.keep(postgres, f"{postgres.data}/pg_wal", f"{where}/pg_wal")
             return Aside(directory=where, wal=f"{where}/pg_wal")
         _must_have_room(postgres, plan)
@@ -159,7 +159,7 @@ def set_aside(case: Case) -> Aside:
 
 def _must_have_room(postgres: Postgres, plan: Plan) -> None:
     free = int(postgres.sh(ROOM, postgres.data))
-    needed = int(plan.backup.size_bytes * SPARE)
+    needed = int(plan.source.size_bytes * SPARE)
     if free < needed:
         raise Refused(
             f"the disk of {postgres.data} on {postgres.server.host} has {free} bytes free; a copy needs {needed}",
@@ -180,24 +180,24 @@ def restore(case: Case) -> Restored:
     with database_server.primary(case) as postgres:
         if plan.way is Way.TABLE:
             returned = database_tables.bring_back(case, postgres, plan)
-            return Restored(seconds=returned.seconds, bytes=plan.backup.size_bytes, returned=returned)
+            return Restored(seconds=returned.seconds, bytes=plan.source.size_bytes, returned=returned)
         _must_be_at_rest(postgres)
         began = time.monotonic()
         end_left(case, postgres)
         if plan.way is not Way.DELTA:
             _clear_half(case, postgres)
         arguments = arguments_of(plan)
-        case.write(f"restore {plan.backup.label}: {' '.join(arguments)}", host=postgres.server.host, data=postgres.data)
+        case.write(f"restore {plan.source.label}: {' '.join(arguments)}", host=postgres.server.host, data=postgres.data)
         wal = Aside.model_validate((case.recorded("database_restore.set_aside") or {})["evidence"]).wal
         with ThreadPoolExecutor(1) as beside:  # the server is down: what is archived stays as it is
             repository = beside.submit(database_backups.read, postgres)
-            follow(case, postgres, arguments, plan.backup.size_bytes)
+            follow(case, postgres, arguments, plan.source.size_bytes)
         if plan.salvages and wal is not None:
             database_salvage.put_in(case, postgres, wal, repository.result().newest_wal)
         database_fence.write(case, postgres, database_fence.file_of(case, postgres))
         seconds = round(time.monotonic() - began, 1)
-    case.event(f"restored {plan.backup.size_bytes} bytes in {seconds} s")
-    return Restored(seconds=seconds, bytes=plan.backup.size_bytes)
+    case.event(f"restored {plan.source.size_bytes} bytes in {seconds} s")
+    return Restored(seconds=seconds, bytes=plan.source.size_bytes)
 
 
 def _clear_half(case: Case, postgres: Postgres) -> None:

@@ -175,12 +175,12 @@ def prove_original(case: Case) -> None:
 def count_loss(case: Case) -> tuple[StoreLoss, ...]:
     """How much would be missing had the database been lost: from `declared` back to the newest marker in the copy."""
     plan, declared = database_plan.of(case), case.clock("declared")
-    bound = (declared - plan.backup.started_at).total_seconds()
+    bound = (declared - plan.source.started_at).total_seconds()
     newest = _newest(case)
     lost = None if newest is None else max((declared - newest).total_seconds(), 0)
     names = [m.store for m in case.application.markers if m.store.startswith("rows:")]
     stores = tuple(
-        StoreLoss(name=n, rpo_seconds=lost, bound_seconds=bound, lost=None, given_up=None, backup=plan.backup.summary())
+        StoreLoss(name=n, rpo_seconds=lost, bound_seconds=bound, lost=None, given_up=None, backup=plan.source.summary())
         for n in names
     )
     case.note("stores", stores=[s.model_dump(mode="json") for s in stores])

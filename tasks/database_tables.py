@@ -101,7 +101,7 @@ def bring_back(case: Case, postgres: Postgres, plan: Plan) -> Returned:
     """
     began = time.monotonic()
     copy = Copy(postgres, database_copies.folder(case, postgres))
-    database_copies.make(case, copy, plan.backup.size_bytes)
+    database_copies.make(case, copy, plan.source.size_bytes)
     try:
         _export_both(case, postgres, copy, plan)
         told = _merge(case, postgres, plan, copy.folder)
@@ -127,7 +127,7 @@ def _export_both(case: Case, postgres: Postgres, copy: Copy, plan: Plan) -> None
     The transaction may lie in a segment that is not full yet: it is ended, and archived while the files come back.
     """
     segment = database_archive.switch(postgres)
-    follow(case, copy, arguments_of(plan, then="pause"), plan.backup.size_bytes)
+    follow(case, copy, arguments_of(plan, then="pause"), plan.source.size_bytes)
     database_archive.wait_for(postgres, segment)
     for word, file, inclusive in (("before", "was", "off"), ("after", "wrong", "on")):
         within = case.within("restore")

@@ -181,7 +181,7 @@ def count_loss(case: Case) -> tuple[StoreLoss, ...]:
         NotRecovered: more is lost than was agreed to.
     """
     plan = database_plan.of(case)
-    stores = store_losses.of_rows(case, probes.fault(case), plan.backup.started_at, plan.backup.summary())
+    stores = store_losses.of_rows(case, probes.fault(case), plan.backup)
     case.note("stores", stores=[s.model_dump(mode="json") for s in stores])
     case.checks([loss_as_planned(plan, store) for store in stores])
     case.must_be_green()

@@ -167,7 +167,8 @@ def _look_at_backups(looks: Looks, production: Postgres, found: Repository, befo
         return
     looks.equal(
         "WAL up to now", archives.COMPLETE, lambda: archives.missing(production, found, before.archiver),
-        "nothing newer than the gap can be recovered: take a full backup at once, dr backups make --kind full",
+        "older backups lead up to the gap only; if none lies behind it, take a full one at once: "
+        "dr backups make --kind full",
     )  # fmt: skip
     looks.equal(
         "archiving", archives.ON_TIME, lambda: archives.lag(before.archiver, production.backups.archive_within),

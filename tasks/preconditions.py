@@ -34,7 +34,7 @@ def check(case: Case) -> None:
         _namespace_is_labelled(case, namespace)
     rights.must_be_granted(case)
     if case.kind is RunKind.SANDBOX:
-        sandbox_application.must_be_possible(case)
+        sandbox_application.must_be_possible(case.site, case.application)
     must_be_green(case)
 
 

@@ -12,12 +12,12 @@ from datetime import timedelta
 
 from runbooks import sandbox_application as started
 from runbooks import sandbox_pods as found
-from runbooks.application import ScratchDatabase, Workload
+from runbooks.application import Application, ScratchDatabase, Workload
 from runbooks.errors import Aborted, NotRecovered, RecoveryError, Refused
 from runbooks.kube import at
 from runbooks.records import Check, CheckStatus
 from runbooks.sandbox_application import Scratch
-from runbooks.site import Database, RestoreTest
+from runbooks.site import Database, RestoreTest, Site
 from tasks import (
     database_backups,
     database_server,
@@ -49,26 +49,26 @@ STARTED = (
 )
 
 
-def database_of(case: Case) -> ScratchDatabase | None:
+def database_of(application: Application) -> ScratchDatabase | None:
     """The one to try it with; None: the site names none, and the application is not started."""
-    return case.application.drills.sandbox.database if case.application.drills.sandbox else None
+    return application.drills.sandbox.database if application.drills.sandbox else None
 
 
-def must_be_possible(case: Case) -> None:
+def must_be_possible(site: Site, application: Application) -> None:
     """The database can be restored beside production, and listen there. Reads only; nothing to do without the key.
 
     Raises:
         Refused: its address is production's, or not one of that host.
     """
-    if (wanted := database_of(case)) is None:
+    if (wanted := database_of(application)) is None:
         return
-    database = case.site.database(wanted.name)
-    if (address := str(wanted.address)) in dns.resolve(database.host, case.site.dns):
+    database = site.database(wanted.name)
+    if (address := str(wanted.address)) in dns.resolve(database.host, site.dns):
         raise Refused(
             f"{address} is where {database.host} leads production's clients to; the copy needs an address of its own",
             "name one of that host on which nobody listens: applications.drills.sandbox.database",
         )
-    with _hosts(case, database) as (_, tester, _):
+    with _hosts(site, database) as (_, tester, _):
         scratch_addresses.must_be_usable(tester, address, database.port)
 
 
@@ -79,7 +79,7 @@ def try_it(case: Case) -> None:
 
     Changes: pods in the sandbox, the folder of the database's restore_test. Production's repository is only read.
     """
-    if (wanted := database_of(case)) is None:
+    if (wanted := database_of(case.application)) is None:
         _note_untried(case)
         return
     checks: list[Check] = []
@@ -110,7 +110,7 @@ def _try(case: Case, api: Api, wanted: ScratchDatabase, checks: list[Check]) -> 
     database = case.site.database(wanted.name)
     address = str(wanted.address)
     forbidden = places.by_address(case, api, besides=address)
-    with _hosts(case, database) as (production, tester, test):
+    with _hosts(case.site, database) as (production, tester, test):
         backup = database_backups.choose(database_backups.read(production), before=None, named=None)
         with scratch_restores.restored(
             tester, backup, folder=test.folder, port=database.port, address=address, within=test.within
@@ -131,15 +131,15 @@ def _try(case: Case, api: Api, wanted: ScratchDatabase, checks: list[Check]) -> 
 
 
 @contextmanager
-def _hosts(case: Case, database: Database) -> Iterator[tuple[Postgres, Postgres, RestoreTest]]:
+def _hosts(site: Site, database: Database) -> Iterator[tuple[Postgres, Postgres, RestoreTest]]:
     """The server of production, and by whose hands and how its copy is made."""
-    server, test = database_server.backed_up(case.site, database.name).server, database.restore_test
+    server, test = database_server.backed_up(site, database.name).server, database.restore_test
     assert server is not None
     if test is None:
         raise Refused(f"database {database.name} has no restore_test", "it says where a copy may be made")
     with (
-        database_server.connected(case.site, database, server) as production,
-        database_verification.on_test_host(case.site, database, test, production) as tester,
+        database_server.connected(site, database, server) as production,
+        database_verification.on_test_host(site, database, test, production) as tester,
     ):
         yield production, tester, test
 

@@ -10,6 +10,7 @@ from runbooks.records import FileRecord, State, StoreLoss
 from runbooks.site import Markers
 from tasks import losses, observer
 from tasks.cases import Case
+from tasks.database_backups import BackupSet
 from tasks.losses import Count
 
 BEFORE_BACKUP = timedelta(minutes=10)
@@ -40,13 +41,12 @@ def count(
     return tuple(bounded(s) if s.name.startswith("volume:") else s for s in stores)
 
 
-def of_rows(
-    case: Case, fault: datetime | None, backup_started_at: datetime, backup: dict[str, Json]
-) -> tuple[StoreLoss, ...]:
-    """Of the stores of rows, by the observer's markers since *backup*; it bounds what is lost in the worst case."""
-    bound = ((fault or _started(case)) - backup_started_at).total_seconds()
+def of_rows(case: Case, fault: datetime | None, backup: BackupSet | None) -> tuple[StoreLoss, ...]:
+    """Of the stores of rows, by the observer's markers since *backup*, which bounds what is lost in the worst case."""
+    since, told = (backup.started_at, backup.summary()) if backup else (None, None)
+    bound = ((fault or _started(case)) - since).total_seconds() if since else None
     return tuple(
-        _marked(case, markers, backup_started_at, fault).model_copy(update={"bound_seconds": bound, "backup": backup})
+        _marked(case, markers, since, fault).model_copy(update={"bound_seconds": bound, "backup": told})
         for markers in case.application.markers
         if markers.store.startswith("rows:")
     )

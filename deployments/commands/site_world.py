@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 from deployments.commands import prefect_server
+from runbooks.application import ScratchDatabase
 from runbooks.errors import NotRecovered, RecoveryError, Refused, Unavailable
 from runbooks.model import now, rfc3339
 from runbooks.records import Check, CheckStatus, Mode, RunKind
@@ -23,6 +24,7 @@ from tasks import (
     questions,
     rights,
     rows,
+    sandbox_application,
     secrets,
 )
 from tasks.clients import kubernetes, sql
@@ -79,6 +81,8 @@ def _application(site: Site, application: Application) -> Iterator[tuple[str, Lo
         yield f"namespace {namespace}", partial(_namespace, site.region(application.home).kubernetes, namespace)
     yield from _rights_of(site, application)
     yield f"probes {application.name}", partial(_probes, site, application)
+    if (scratch := sandbox_application.database_of(application)) is not None:
+        yield f"scratch address {application.name}", partial(_scratch, site, application, scratch)
     if application.rows:
         yield f"rows {application.name}", partial(_rows, site, application)
     for schedule in (s for s in application.schedules if s.kind == "velero"):
@@ -171,6 +175,11 @@ def _server(site: Site, database: Database, server: Server) -> str:
 def _rows(site: Site, application: Application) -> str:
     states = rows.record(site, application)
     return ", ".join(f"{table.table}: {table.rows} rows" for state in states for table in state.tables)
+
+
+def _scratch(site: Site, application: Application, wanted: ScratchDatabase) -> str:
+    sandbox_application.must_be_possible(site, application)
+    return f"{wanted.address}: a copy of database {wanted.name} can listen there"
 
 
 def _file_set(site: Site, of: FileSet) -> str:

@@ -125,7 +125,7 @@ def _stores_note(report: Report) -> str:
 def _checks(report: Report) -> Html:
     found, bad = words.checks(report), words.bad_checks(report)
     rows = [_check(c) for c in found]
-    headings = (("", "tight"), ("check", ""), ("expected", ""), ("observed", ""))
+    headings = (("", "tight"), ("check", "quarter"), ("expected", "third"), ("observed", "third"))
     note = NOTHING
     if weak := facts.weakly_checked(report):
         note = Html(f'<p class="note">Weakly checked: {text(", ".join(weak))}.</p>')

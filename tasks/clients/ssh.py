@@ -71,6 +71,11 @@ class Shell:
         self._host = host
         self._silence = silence
 
+    @property
+    def is_open(self) -> bool:
+        transport = self._client.get_transport()
+        return transport is not None and transport.is_active()
+
     def run(
         self,
         argv: Sequence[str],

@@ -115,7 +115,7 @@ def test_exact_to_the_transaction(database: TheDatabase, kept: Path) -> None:
         held, ours = writers.held(database), [c for c in seen if c.xid in written.rows]
         result = {
             "try": number, "kind": one.kind, "killed": dies, "target": one.target, "given": options,
-            "backup": plan.backup.label, "seconds": round(time.monotonic() - began, 1), "commits": len(ours),
+            "backup": plan.source.label, "seconds": round(time.monotonic() - began, 1), "commits": len(ours),
             "kept": len([c for c in before if c.xid in written.rows]),
             "overtaken": sum(a.xid > b.xid for a, b in pairwise(ours)),
             "out of time": sum(a.at > b.at for a, b in pairwise(ours)),

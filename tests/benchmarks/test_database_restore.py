@@ -28,7 +28,7 @@ def ours(lab: TheDatabase, kind: str) -> float:
     case = recoveries.incident(kind, way=kind)
     database_symptoms.look(case)
     plan = database_plan.choose(case)
-    assert (plan.way, plan.backup.label) == (kind, lab.sets()[-1])
+    assert (plan.way, plan.source.label) == (kind, lab.sets()[-1])
     began = time.monotonic()
     recoveries.run_phase(case)
     seconds = time.monotonic() - began

@@ -175,7 +175,7 @@ def test_disk_full(database: TheDatabase, tmp_path: Path) -> None:
             postgres.sh('mkdir -m 700 "$1"', data)
             arguments = [f"--pg1-path={data}", *database_files.arguments_of(plan)]
             with pytest.raises(NotRecovered, match=r"pgbackrest restore on db-a .*(space|Space|ENOSPC|write)"):
-                database_files.follow(case, postgres, arguments, plan.backup.size_bytes)
+                database_files.follow(case, postgres, arguments, plan.source.size_bytes)
 
 
 def test_server_that_does_not_stop(database: TheDatabase, tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def plan(database: TheDatabase, run_id: str) -> Plan:
 
 
 def arguments(plan: Plan, target: str) -> list[str]:
-    return [f"--set={plan.backup.label}", "--type=xid", f"--target={target}", "--target-action=promote",
+    return [f"--set={plan.source.label}", "--type=xid", f"--target={target}", "--target-action=promote",
             f"--target-timeline={plan.timeline}"]  # fmt: skip
 
 

@@ -14,8 +14,9 @@ from runbooks import site as sites
 from runbooks.hosts import BackupKind as Kind
 from runbooks.model import now, rfc3339
 from runbooks.report_schema import Report
-from tasks import database_daily
+from tasks import archives, database_backups, database_daily, database_server
 from tasks.clients import route53
+from tests.database import repositories
 from tests.database.the_database import SCENARIO, TheDatabase
 from tests.lab.the_lab import DR, ROOT
 
@@ -165,7 +166,8 @@ def test_crashed(database: TheDatabase, damage: str, ways: set[str], run_id: str
 def test_promoted_and_back(database: TheDatabase, run_id: str) -> None:
     """The standby takes over with every record that the old primary had; clients find it by the name; the old one
     follows it, and is promoted in its turn. Which one leads is seen, not read in the site file: by backups, too. A
-    recovery from a set of before gets a timeline of its own, on which the standby follows."""
+    recovery from a set of before gets a timeline of its own, on which the standby follows; what was archived elsewhere
+    is told as missing."""
     before = database.sql(REST)
     there = database.drill(f"{run_id}-1", "--with", "damage=pages", "--with", "way=promote")
     assert there.returncode == 0, there.stdout[-3000:]
@@ -184,7 +186,31 @@ def test_promoted_and_back(database: TheDatabase, run_id: str) -> None:
         assert (report.verdict, report.applications[0].way, report.actual.markers_lost) == ("passed", "promote", 0)
     assert database.sql("select pg_is_in_recovery()") == "f"
     assert database.sql(REST) == before
+    kept = sites.load("lab").database("orders")
+    assert kept.server is not None
+    with database_server.connected(sites.load("lab"), kept, kept.server) as postgres:
+        told = archives.missing(postgres, database_backups.read(postgres), archives.ask(postgres))
+    assert re.fullmatch(rf"missing: .*; backup {database.sets()[-1]} lies behind the gap", told), told
     database.rewind()  # from a set of before: the archive must know the timeline that began on the other host
+
+
+@pytest.mark.usefixtures("name_at_home")
+def test_promoted_without_the_repository(database: TheDatabase, broken_pages: str, run_id: str) -> None:
+    """Nothing can be restored: a person is told that the standby could take over, and it does, by its own repository
+    protected again."""
+    before, config = database.sql(REST, region="b"), str(database.folder() / "pgbackrest.conf")
+    with (
+        repositories.configured(database, "away", ("repo1-storage-port", "1")) as away,
+        database.site((f'"{config}"', f'"{away}"')),
+    ):
+        refused = database.dr(*INCIDENT, "--dry-run", "--run-id", f"{run_id}-p")
+        assert refused.returncode == 3, refused.stdout
+        assert "db-b can take over without it: --with way=promote" in refused.stderr
+        with Incident(database, run_id, "--with", "way=promote", "--fault-at", broken_pages) as incident:
+            assert "a promotion needs no backup" in incident.plan()
+            report = incident.approved()
+    assert (report.verdict, report.applications[0].way, report.actual.markers_lost) == ("passed", "promote", 0)
+    assert (database.sql(REST, region="b"), database.sql("select pg_is_in_recovery()")) == (before, "t")
 
 
 def sandboxed(database: TheDatabase, run_id: str, *argv: str) -> Report:

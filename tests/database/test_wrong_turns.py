@@ -79,7 +79,7 @@ def test_set_newer_than_the_target(database: TheDatabase, tmp_path: Path, newer:
     xid, lsn, label = newer
     targets: tuple[dict[str, object], ...] = ({"target_xid": xid}, {"target_lsn": lsn})
     for number, options in enumerate(targets):
-        assert planned(case_of(tmp_path / f"{number}", backup=None, **options)).backup.label != label
+        assert planned(case_of(tmp_path / f"{number}", backup=None, **options)).source.label != label
         with pytest.raises(Refused, match=f"no usable backup set {label}"):
             planned(case_of(tmp_path / f"{number}-named", backup=label, **options))
 
@@ -143,7 +143,7 @@ def test_damaged_manifest(database: TheDatabase, tmp_path: Path) -> None:
     sets = database.sets()
     xid, bucket = committed(database), repositories.Bucket(database, "pgbackrest")
     with bucket.all_flipped(f"/{sets[-1]}/backup.manifest"):
-        assert planned(case_of(tmp_path, target_xid=xid)).backup.label == sets[-2]
+        assert planned(case_of(tmp_path, target_xid=xid)).source.label == sets[-2]
         with pytest.raises(Refused, match=f"backup set {sets[-1]}: .*unable to load backup manifest") as refused:
             planned(case_of(tmp_path / "named", backup=sets[-1], target_xid=xid))
     assert "the repository is damaged: keep it as it is" in refused.value.hint
@@ -191,7 +191,7 @@ def test_set_of_a_future_that_was_given_up(database: TheDatabase, tmp_path: Path
     left = database.sets()[-1]
     database.rewind()
     plan = planned(case_of(tmp_path, target_xid=committed(database)))
-    assert plan.backup.label != left
+    assert plan.source.label != left
     assert left in database.sets()
     with pytest.raises(Refused, match=f"no usable backup set {left}"):
         planned(case_of(tmp_path / "named", backup=left, target_xid=committed(database)))

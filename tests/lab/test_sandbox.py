@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -173,6 +174,26 @@ def gateway_of(lab: TheLab) -> str:
 def in_restored_database(statement: str) -> str:
     where = [f"--host={SCRATCH}/run", "--port=5432", "--username=postgres", "--dbname=orders"]
     return run(["psql", *where, "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statement], seconds=30)
+
+
+def test_address_of_no_use(lab: TheLab) -> None:
+    """`dr site check` tells of an address at which no copy could listen, before a drill does."""
+    path = ROOT / ".lab" / "site.toml"
+    whole = path.read_text()
+    here = tomllib.loads(whole)["applications"][0]["drills"]["sandbox"]["database"]["address"]
+    try:
+        path.write_text(whole.replace(f'"{here}"', '"10.255.255.1"'))
+        wrong = scratch_address(lab)
+    finally:
+        path.write_text(whole)
+    right = scratch_address(lab)
+    assert (right["status"], wrong["status"]) == ("passed", "failed")
+    assert "has no address 10.255.255.1 (HINT: give it that address, or name another one" in wrong["observed"]
+
+
+def scratch_address(lab: TheLab) -> dict[str, str]:
+    told = lab.dr("site", "check", "--site", "lab", "--json").stdout
+    return next(one for one in json.loads(told) if one["check"] == "scratch address orders")
 
 
 def test_tampered_copy(lab: TheLab, run_id: str) -> None:
