@@ -37,15 +37,15 @@ drill: machine install ## start the lab, delete a namespace for real, bring it b
 	@$(DR) run $(SCENARIO) --site lab --mode drill --impact $(IMPACT) --yes
 
 test: machine lint ## every test, the lab's included
-	@$(VENV)/bin/pytest -n 4 --dist worksteal -m "not lab and not database and not prefect and not soak and not bench" $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest -n 6 --dist worksteal -m "not lab and not database and not prefect and not soak and not bench" $(PYTEST_ARGS)
 	@$(DR) lab up # here, and not in a test: on a new machine it builds Kubernetes, which takes longer than a test may
 	@$(MAKE) -j 2 test-lab test-own-labs # both wait most of the time
 
 test-lab: # those that share the lab that is up, one after the other
 	@$(VENV)/bin/pytest -m "lab and not own_lab and not soak and not bench" $(PYTEST_ARGS)
 
-test-own-labs: # a file is a worker's: its tests may share a lab, or make one of the same number
-	@$(VENV)/bin/pytest -n 2 --dist loadfile -m "(own_lab or database or prefect and not lab) and not soak and not bench" $(PYTEST_ARGS)
+test-own-labs: # a file is a worker's: its tests may share a lab, or make one of the same number; short files come last
+	@$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "(own_lab or database or prefect and not lab) and not soak and not bench" $(PYTEST_ARGS)
 
 test-fast: install ## what needs no lab and no root, in less than a minute
 	@$(VENV)/bin/pytest -n 2 -m "not slow and not drills and not lab and not database and not prefect and not soak and not bench" $(PYTEST_ARGS)

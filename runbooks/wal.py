@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from runbooks.model import Model
 
-SEGMENT = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})-[0-9a-f]{40}(\.\w+)?$")
+SEGMENT = re.compile(r"(?:^|/)([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})(-[0-9a-f]{40}(\.\w+)?)?$")
+"""As a repository names it, with its checksum; or as a server does."""
 HISTORY = re.compile(r"([0-9A-F]{8})\.history$")
 SEGMENT_BYTES = 16 << 20
 
@@ -32,6 +33,11 @@ def position(lsn: str) -> int:
     """Of 0/5000000 and its like: comparable."""
     high, low = lsn.split("/")
     return (int(high, 16) << 32) + int(low, 16)
+
+
+def lsn(position: int) -> str:
+    """As PostgreSQL writes it."""
+    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
 
 
 def gaps(
@@ -84,7 +90,7 @@ def between(first: str, last: str, *, size: int = SEGMENT_BYTES) -> list[str]:
 
 
 def is_there(name: str, paths: Iterable[str]) -> bool:
-    return any((found := SEGMENT.search(path)) and found[0].startswith(name) for path in paths)
+    return any((found := SEGMENT.search(path)) and "".join(found.groups()[:3]) == name for path in paths)
 
 
 def _number(high: str, low: str, size: int) -> int:

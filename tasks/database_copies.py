@@ -88,8 +88,7 @@ class Copy(Postgres):
 
     def __init__(self, original: Postgres, folder: str, *, archives: bool = False, follows: bool = False) -> None:
         self.folder = folder
-        before = original.archives if isinstance(original, Copy) else ()
-        self.archives: tuple[str, ...] = (*((f"{folder}/archive",) if archives else ()), *before)
+        self.archives = (*((f"{folder}/archive",) if archives else ()), *original.archives)
         settings = {
             **SETTINGS,
             "port": str(original.server.port),

@@ -15,6 +15,7 @@ from tasks import (
     database_culprits,
     database_manifests,
     database_rows,
+    database_salvage,
     database_server,
     database_symptoms,
     database_targets,
@@ -40,13 +41,17 @@ class Plan(Model):
     backup: BackupSet | None
     """None: the repository does not answer, and a standby is promoted without it."""
     target: Target
-    timeline: int | None
+    past: Past | None
+    """Of the timeline that is followed. None: nobody could tell."""
     table: str | None
-    salvages: bool
     standby: str | None = None
     """The one that is promoted."""
     may_lose_seconds: float = 0
     """Of what was acknowledged before the fault."""
+
+    @property
+    def timeline(self) -> int | None:
+        return None if self.past is None else self.past.timeline
 
     @property
     def source(self) -> BackupSet:
@@ -98,7 +103,7 @@ def choose(case: Case) -> Plan:
     given, found = options(case), database_symptoms.of(case)
     with database_server.primary(case) as postgres:
         target = _target(case, postgres, given, found)
-        timeline, chosen = _source(case, postgres, given, found, target)
+        past, chosen = _source(case, postgres, given, found, target)
         if given.table is not None and found.answers:
             database_rows.must_be_mergeable(postgres, given.table)
             for told in database_rows.warnings(postgres, given.table):
@@ -110,7 +115,7 @@ def choose(case: Case) -> Plan:
         _must_be_one_transaction(target)
     plan = Plan(
         way=way, backup=chosen, target=target if way in (Way.POINT_IN_TIME, Way.TABLE) else Target(),
-        timeline=timeline, table=given.table, salvages=way in (Way.FULL, Way.DELTA, Way.POINT_IN_TIME),
+        past=past, table=given.table,
         standby=_healthy(found)[0].host if way is Way.PROMOTE else None,
         may_lose_seconds=0 if found.has_wal or target.kind else case.objectives.rpo.total_seconds(),
     )  # fmt: skip
@@ -125,28 +130,30 @@ def choose(case: Case) -> Plan:
 
 def _source(
     case: Case, postgres: Postgres, given: Options, found: Found, target: Target
-) -> tuple[int | None, BackupSet | None]:
+) -> tuple[Past | None, BackupSet | None]:
     """The timeline to follow, and the backup set to begin with; a promotion that was asked for needs none."""
     try:
         return _from_repository(case, postgres, found, target)
     except (Unavailable, Refused, NotRecovered) as error:
         if given.way is Way.PROMOTE:
             case.event(f"WARNING: {error.problem}; a promotion needs no backup")
-            return found.timeline, None
+            return (None if found.timeline is None else Past(timeline=found.timeline, forks=())), None
         if target.kind is None and _healthy(found):
             hint = f"{error.hint}; {_healthy(found)[0].host} can take over without it: --with way=promote"
             raise type(error)(error.problem, hint) from error
         raise
 
 
-def _from_repository(case: Case, postgres: Postgres, found: Found, target: Target) -> tuple[int, BackupSet]:
+def _from_repository(case: Case, postgres: Postgres, found: Found, target: Target) -> tuple[Past, BackupSet]:
     repository = database_backups.read(postgres)
     past = database_timelines.past(postgres, repository, found.timeline)
     _tell_of_others(case, past, database_timelines.newest(postgres, repository))
-    repository = database_timelines.within(repository, past, before=target.value if target.kind == "lsn" else None)
+    position = target.value if target.kind == "lsn" else None
+    repository = database_timelines.within(repository, past, before=position)
     chosen = database_manifests.choose(case, postgres, repository, before=target.at)
-    database_wal.must_have_no_gap(postgres, repository, chosen, past)
-    return past.timeline, chosen
+    held = database_salvage.within_reach(case, postgres)
+    database_wal.must_have_no_gap(postgres, repository, chosen, past, held=held, before=position)
+    return past, chosen
 
 
 def _target(case: Case, postgres: Postgres, given: Options, found: Found) -> Target:

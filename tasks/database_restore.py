@@ -190,14 +190,31 @@ def restore(case: Case) -> Restored:
         case.write(f"restore {plan.source.label}: {' '.join(arguments)}", host=postgres.server.host, data=postgres.data)
         wal = Aside.model_validate((case.recorded("database_restore.set_aside") or {})["evidence"]).wal
         with ThreadPoolExecutor(1) as beside:  # the server is down: what is archived stays as it is
-            repository = beside.submit(database_backups.read, postgres)
+            missing = beside.submit(_unarchived, postgres, plan, wal)
             follow(case, postgres, arguments, plan.source.size_bytes)
-        if plan.salvages and wal is not None:
-            database_salvage.put_in(case, postgres, wal, repository.result().newest_wal)
+        if wal is not None:
+            database_salvage.put_in(case, postgres, wal, missing.result())
         database_fence.write(case, postgres, database_fence.file_of(case, postgres))
         seconds = round(time.monotonic() - began, 1)
     case.event(f"restored {plan.source.size_bytes} bytes in {seconds} s")
     return Restored(seconds=seconds, bytes=plan.source.size_bytes)
+
+
+def _unarchived(postgres: Postgres, plan: Plan, folder: str | None) -> list[str]:
+    """Those that lie there and not in the archive: together they lead to the timeline of the plan.
+
+    Raises:
+        NotRecovered: they do not; what a standby had is not there any more.
+    """
+    found = [] if folder is None else database_salvage.unarchived(postgres, folder)
+    repository = database_backups.read(postgres)
+    position = plan.target.value if plan.target.kind == "lsn" else None
+    assert plan.past is not None
+    try:
+        database_wal.must_have_no_gap(postgres, repository, plan.source, plan.past, held=found, before=position)
+    except Refused as error:
+        raise NotRecovered(error.problem, error.hint) from error
+    return found
 
 
 def _clear_half(case: Case, postgres: Postgres) -> None:

@@ -1,11 +1,16 @@
-"""The WAL that was not archived yet: of the dead server, else of its standby. With it nothing acknowledged is lost."""
+"""The WAL that was not archived yet: of the dead server, else of its standby. With it nothing acknowledged is lost.
+
+It may be older than the newest segment in the archive: on the timeline that a recovery has left, a server that was
+stopped has archived its last one, too. Without ours PostgreSQL would read that, and go on along what was given up.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from runbooks.errors import RecoveryError
-from tasks import database_backups, database_server
+from tasks import database_server, database_wal
 from tasks.cases import Case
 from tasks.database_server import Postgres
 
@@ -19,18 +24,22 @@ if [ -d "$1" ]; then find "$1/" -maxdepth 1 -type f -name '[0-9A-F]*' -exec mv -
 """Not marked as kept unless every file was moved: a full disk is seen, where pg_wal lies on another one. One at a time,
 as of a killed attempt."""
 HAS_ANY = """ls "$1" 2>/dev/null | grep -Eq '^[0-9A-F]{24}$' && echo yes || true"""
-NEWER = """
+SEGMENTS = """
 cd "$1" 2>/dev/null || exit 0
 for segment in *; do
     case $segment in *[!0-9A-F]*) continue ;; esac
-    [ ${#segment} -eq 24 ] && [ "${segment#????????}" \\> "${2#????????}" ] || continue
+    [ ${#segment} -eq 24 ] || continue
     echo "$segment $(stat --format=%s "$segment") $(od -An -t u8 -j 8 -N 8 "$segment")"
 done
 """
 """With their sizes, and the position in the WAL that the first page of each says it is of."""
-PUT_IN = 'to=$1; shift; cp -p -t "$to" -- "$@"'
+PUT_IN = """
+from=$1 to=$2; shift 2
+cd "$from"
+for history in *.history; do [ ! -e "$history" ] || set -- "$@" "$history"; done
+[ $# -eq 0 ] || cp -p -t "$to" -- "$@"
+"""
 COPY_WITHIN = timedelta(minutes=10)
-NOTHING = "0" * 24
 
 
 def keep(postgres: Postgres, source: str, target: str) -> None:
@@ -38,11 +47,32 @@ def keep(postgres: Postgres, source: str, target: str) -> None:
     postgres.sh(KEEP, source, target, within=COPY_WITHIN)
 
 
-def newer(postgres: Postgres, folder: str, archived: str) -> list[str]:
-    """The segments in *folder* that are behind *archived*. Those that only wait for their use again, under a name that
-    is still to come, are none: what they hold is old."""
-    told = [line.split() for line in postgres.sh(NEWER, folder, archived).splitlines()]
+def segments(postgres: Postgres, folder: str) -> list[str]:
+    """Those in *folder*. Those that only wait for their use again, under a name that is still to come, are none: what
+    they hold is old."""
+    told = [line.split() for line in postgres.sh(SEGMENTS, folder).splitlines()]
     return [name for name, size, *at in told if not at or int(at[0]) == _position(name, int(size))]
+
+
+def unarchived(postgres: Postgres, folder: str) -> list[str]:
+    """Those in *folder* that the archive does not have. Raises: Unavailable: the repository does not answer."""
+    found = segments(postgres, folder)
+    there = database_wal.archived(postgres, {name[:16] for name in found})
+    return [name for name in found if name not in there]
+
+
+def within_reach(case: Case, postgres: Postgres) -> list[str]:
+    """The segments that could be put in: of the server itself, else of the first standby that tells; of a copy also
+    those in its own archive."""
+    own = segments(postgres, f"{postgres.data}/pg_wal")
+    own += [name for folder in postgres.archives for name in segments(postgres, folder)]
+    for server in database_server.database_of(case).standbys if not own else ():
+        try:
+            with database_server.standby(case, server) as one:
+                return segments(one, f"{one.data}/pg_wal")
+        except RecoveryError as error:
+            case.event(f"no WAL from standby {server.host}: {error.problem}")
+    return own
 
 
 def _position(name: str, size_bytes: int) -> int:
@@ -53,22 +83,22 @@ def best(case: Case, postgres: Postgres, own: str) -> str | None:
     """The folder with the newest WAL: *own*, or one beside it with what a standby has received and nobody else has."""
     if postgres.sh(HAS_ANY, own):
         return own
-    database = database_server.database_of(case)
-    archived = database_backups.read(postgres).newest_wal or NOTHING
-    for server in database.standbys:
+    for server in database_server.database_of(case).standbys:
         try:
             with database_server.standby(case, server) as one:
-                _fetch(case, one, postgres, own, archived)
+                _fetch(case, one, postgres, own)
                 return own
         except RecoveryError as error:
             case.event(f"no WAL from standby {server.host}: {error.problem}")
     return None
 
 
-def _fetch(case: Case, standby: Postgres, primary: Postgres, folder: str, archived: str) -> None:
+def _fetch(case: Case, standby: Postgres, primary: Postgres, folder: str) -> None:
     """A standby's newest segment is as long as what it has received: the rest of it is zeros or old, which ends the
     replay there."""
-    missing = newer(standby, f"{standby.data}/pg_wal", archived)
+    found = segments(standby, f"{standby.data}/pg_wal")
+    there = database_wal.archived(primary, {name[:16] for name in found})
+    missing = [name for name in found if name not in there]
     case.event(f"salvaging {len(missing)} segments of WAL from standby {standby.server.host}")
     draft = f"{folder}.draft"
     primary.sh('rm -rf "$1"; mkdir -p "$1"', draft)
@@ -78,10 +108,8 @@ def _fetch(case: Case, standby: Postgres, primary: Postgres, folder: str, archiv
     primary.sh('[ ! -d "$2" ] || mv -T "$2" "$2.empty"; mv -T "$1" "$2"', draft, folder)  # whole or not at all
 
 
-def put_in(case: Case, postgres: Postgres, folder: str, archived: str | None) -> None:
-    """What the archive does not have lies in pg_wal, where recovery looks for it after the archive."""
-    missing = newer(postgres, folder, archived or NOTHING)
+def put_in(case: Case, postgres: Postgres, folder: str, missing: Sequence[str]) -> None:
+    """What the archive does not have lies in pg_wal, where recovery looks for it after the archive; with the histories
+    of timelines."""
     case.write(f"put {len(missing)} segments of salvaged WAL into pg_wal", host=postgres.server.host, folder=folder)
-    if missing:
-        paths = [f"{folder}/{name}" for name in missing]
-        postgres.sh(PUT_IN, f"{postgres.data}/pg_wal", *paths, within=COPY_WITHIN)
+    postgres.sh(PUT_IN, folder, f"{postgres.data}/pg_wal", *missing, within=COPY_WITHIN)

@@ -71,6 +71,8 @@ def make(case: Case) -> Made:
     Raises:
         Refused: there is no room.
         NotRecovered: it could not be made, or is not as the original; the original was left alone.
+
+    Its first WAL is in its archive: without that a recovery or a standby would take production's for its own.
     """
     with database_server.original(case) as postgres:
         copy = of(case, postgres)
@@ -84,6 +86,7 @@ def make(case: Case) -> Made:
             lambda: _is_up(copy), within=case.within("restore"), what="the copy", otherwise=NotRecovered, hint=copy.log
         )
         copy.value("checkpoint; select 1")  # so that pg_control names the new timeline
+        database_archive.wait_for(copy, database_archive.switch(copy))
         case.checks([_alike(case, copy)])
         case.must_be_green()
         case.note("application", name=case.application.name, target={"copy": copy.data}, way=f"in a copy: {copy.data}")
@@ -99,11 +102,7 @@ def _begin(case: Case, copy: Copy, *arguments: str) -> None:
 
 
 def _follow(case: Case, copy: Copy, chosen: BackupSet) -> str:
-    """The folder of a standby of the copy, from the same set, that has streamed all that the copy has.
-
-    The copy's history must be in its archive first: without it the standby would take production's WAL for its own.
-    """
-    database_archive.wait_for(copy, database_archive.switch(copy))
+    """The folder of a standby of the copy, from the same set, that has streamed all that the copy has."""
     follower = standby(case, copy)
     database_copies.make(case, follower, chosen.size_bytes)
     _begin(case, follower, f"--set={chosen.label}", f"--target-timeline={look(copy).timeline}", "--type=standby")

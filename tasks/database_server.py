@@ -66,6 +66,9 @@ class Postgres:
     def __init__(self, shell: Shell, database: Database, server: Server, backups: Backups, stanza: str) -> None:
         self.shell, self.database, self.server, self.backups, self.stanza = shell, database, server, backups, stanza
 
+    archives: tuple[str, ...] = ()
+    """Folders with WAL of its own, besides the repository's: a copy's."""
+
     @property
     def data(self) -> str:
         return self.server.data

@@ -20,6 +20,8 @@ CONSTRAINTS = """select n.nspname || '.' || c.conname || ' on ' || c.conrelid::r
 INDEXES = """select i.indexrelid::regclass from pg_index i join pg_class c on c.oid = i.indexrelid
     join pg_namespace n on n.oid = c.relnamespace where i.indisvalid and i.indisready
     and n.nspname not in ('pg_catalog', 'pg_toast', 'information_schema') order by 1"""
+TIMELINE = "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"
+"""pg_control tells that of the newest checkpoint, which may be older than a promotion."""
 IDENTITY = "select system_identifier from pg_control_system()"
 CONTROL = re.compile(r"^Database system identifier:\s*(\d+)$", re.MULTILINE)
 
@@ -40,7 +42,7 @@ def read(postgres: Postgres) -> DatabaseState:
     """Raises: Unavailable: it does not answer; Refused: a catalogue cannot be read."""
     name = postgres.database.database
     return DatabaseState(
-        timeline=int(postgres.value("select timeline_id from pg_control_checkpoint()")),
+        timeline=int(postgres.value(TIMELINE)),
         checksums=postgres.value("show data_checksums") == "on",
         hba_file=postgres.value("show hba_file"),
         sequences={row[0]: int(row[1]) for row in postgres.sql(SEQUENCES, database=name)},

@@ -20,7 +20,8 @@ FILES = """
 ls "$1/pg_wal" 2>/dev/null | grep -Eq '^[0-9A-F]{24}$' && echo wal
 true
 """
-TIMELINE = re.compile(r"^Latest checkpoint's TimeLineID:\s*(\d+)$", re.MULTILINE)
+TIMELINE = re.compile(r"^(?:Latest checkpoint's TimeLineID|Min recovery ending loc's timeline):\s*(\d+)$", re.MULTILINE)
+"""Up to the first checkpoint after a promotion, which may take five minutes, the second one alone tells the new one."""
 INVALID_PAGE = re.compile(r"invalid page in block \d+ of relation (\S+)|could not read block \d+ in file \"([^\"]+)\"")
 READ_WITHIN = timedelta(hours=1)
 TABLES = """select quote_ident(n.nspname) || '.' || quote_ident(c.relname) from pg_class c
@@ -66,7 +67,7 @@ def look(case: Case) -> Found:
         seen = postgres.sh(FILES, postgres.data).split()
         answers = postgres.answers()
         control = postgres.run([postgres.program("pg_controldata"), postgres.data]).text
-        timeline = TIMELINE.search(control)
+        timelines = [int(one) for one in TIMELINE.findall(control)]
         corrupt = unreadable(postgres) if answers else _checksums(postgres) if "files" in seen else ()
         return Found(
             has_files="files" in seen,
@@ -75,7 +76,7 @@ def look(case: Case) -> Found:
             answers=answers,
             corrupt=corrupt,
             damaged=_files_of(postgres, corrupt) if answers else corrupt,
-            timeline=int(timeline[1]) if timeline else None,
+            timeline=max(timelines, default=None),
             standbys=database_candidates.look(case, postgres, answers=answers, corrupt=corrupt if answers else ()),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from runbooks import wal
@@ -19,25 +20,54 @@ ON_THE_WAY = timedelta(seconds=5)
 SEGMENT = "select setting::bigint from pg_settings where name = 'wal_segment_size'"
 
 
-def must_have_no_gap(postgres: Postgres, repository: Repository, chosen: BackupSet, past: Past) -> None:
-    """From the start of *chosen* on, every segment is there up to the newest one of this timeline.
+def must_have_no_gap(
+    postgres: Postgres, repository: Repository, chosen: BackupSet, past: Past, *, held: Sequence[str],
+    before: str | None = None,
+) -> None:  # fmt: skip
+    """From the start of *chosen* on, every segment is there up to the newest one of this timeline, in the archive or
+    among those *held*; of the timeline itself at least the first one, unless the target lies *before* it began.
 
     Raises:
-        Refused: one is missing: recovery would end before it, and say nothing. Nothing was changed.
+        Refused: one is missing. Recovery would end before it, or go on along the timeline that was given up, and say
+            nothing. Nothing was changed.
         Unavailable: the repository does not answer.
     """
     size = _segment_bytes(postgres)
+    last = _must_reach(chosen, past, before, size)
 
     def look() -> bool | NotYet:
-        missing = wal.gaps(_listed(postgres, repository, past), _timelines(past), chosen.wal_start, chosen.wal_stop,
-                           size=size)  # fmt: skip
+        there = [*_listed(postgres, repository, past), *held]
+        missing = wal.gaps(there, _timelines(past), chosen.wal_start, last, size=size)
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         return NotYet(f"{', '.join(missing[:3])}{more}") if missing else True
 
+    began = f"target_lsn={wal.lsn(past.forks[-1].position)}, " if last != chosen.wal_stop else ""
     wait_until(
-        look, within=ON_THE_WAY, what=f"WAL behind backup {chosen.label} in the archive", otherwise=Refused,
-        hint="recovery would silently end before the gap: choose another --backup, a target before it, or way=promote",
+        look, within=ON_THE_WAY, what=f"WAL behind backup {chosen.label} up to timeline {past.timeline}",
+        otherwise=Refused,
+        hint="recovery would silently end before the gap, or follow what was given up: choose another --backup, "
+             f"a target before it ({began}…), or way=promote",
     )  # fmt: skip
+
+
+def _must_reach(chosen: BackupSet, past: Past, before: str | None, size: int) -> str:
+    if not past.forks or int(chosen.wal_stop[:8], 16) == past.timeline:
+        return chosen.wal_stop
+    began = past.forks[-1].position
+    if before is not None and wal.position(before) <= began:
+        return chosen.wal_stop
+    return wal.segment(past.timeline, began, size=size)
+
+
+def archived(postgres: Postgres, folders: Iterable[str]) -> set[str]:
+    """The segments that the archive has in these of its folders, each named by the first 16 digits of what is in it.
+
+    Raises: Unavailable: the repository does not answer.
+    """
+    where = f"archive/{postgres.stanza}/{database_backups.read(postgres).archive}"
+    listed = [pgbackrest.run(postgres, pgbackrest.SOON, "--output=json", "repo-ls", f"{where}/{folder}").stdout
+              for folder in sorted(folders)]  # fmt: skip
+    return {name for one in listed for path in json.loads(one) if (name := wal.name(path))}
 
 
 def must_be_read_to_its_end(postgres: Postgres, timeline: int, ended_at: int) -> None:

@@ -2,7 +2,7 @@
 
 One process imports everything and then forks a child for each command. It reads a JSON request a line:
 {"argv": […], "log": PATH, "env": {…}} starts a child and answers its pid ("err": PATH for its errors alone,
-"terminal": PATH for where it reads);
+"terminal": PATH for where it reads; "environ" instead of "env": nothing else is in its environment);
 {"poll": PID} answers its exit code or null.
 """
 
@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, Signals
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,6 +71,27 @@ class Zygote:
         asked = {"argv": list(argv), "log": str(log), "env": dict(env), "terminal": terminal}
         return Child(self, self.ask(asked), log)
 
+    def begin(self, argv: Sequence[str], *, environ: Mapping[str, str]) -> Child:
+        """Start `dr` with *argv*, in this environment alone; what it prints is lost."""
+        nowhere = Path(os.devnull)
+        return Child(self, self.ask({"argv": list(argv), "log": str(nowhere), "environ": dict(environ)}), nowhere)
+
+    def run(self, argv: Sequence[str], *, environ: Mapping[str, str], seconds: float) -> CompletedProcess[str]:
+        """`dr` with *argv* to its end, in this environment alone.
+
+        Raises: AssertionError: it did not end in time, and was killed.
+        """
+        with TemporaryDirectory() as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            asked = {"argv": list(argv), "log": str(out), "err": str(err), "environ": dict(environ)}
+            child = Child(self, self.ask(asked), out)
+            try:
+                code = child.wait(seconds)
+            except AssertionError:
+                child.kill()
+                raise
+            return CompletedProcess(argv, code, out.read_text(), err.read_text())
+
 
 @contextmanager
 def serve() -> Iterator[Zygote]:
@@ -92,7 +115,9 @@ def _child(request: dict[str, Any], main: Callable[[], None]) -> NoReturn:
     os.dup2(os.open(request.get("terminal", os.devnull), os.O_RDONLY), 0)
     os.dup2(handle, 1)
     os.dup2(os.open(request["err"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644) if "err" in request else handle, 2)
-    os.environ.update(request["env"])
+    if "environ" in request:
+        os.environ.clear()
+    os.environ.update(request.get("environ") or request["env"])
     sys.argv = ["dr", *request["argv"]]
     code = 70
     try:

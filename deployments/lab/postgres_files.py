@@ -88,6 +88,7 @@ def server_settings(region: Region, kept: Files) -> str:
         "max_standby_archive_delay": "2s",
         "max_standby_streaming_delay": "2s",
         "wal_keep_size": "128MB",
+        "wal_retrieve_retry_interval": "1s",  # a standby whose primary was restarted asks again so soon
         "max_slot_wal_keep_size": "2GB",
         "shared_buffers": "64MB",
     }

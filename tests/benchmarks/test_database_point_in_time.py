@@ -19,8 +19,9 @@ from runbooks.model import Json, now
 from runbooks.records import CheckStatus
 from tasks import database_fence, database_plan, database_symptoms, database_validation
 from tasks.database_restore import Recovered
-from tests.benchmarks import recoveries, writers
+from tests.benchmarks import writers
 from tests.benchmarks.writers import Commit, Written
+from tests.database import recoveries
 from tests.database.the_database import TheDatabase
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]

@@ -14,7 +14,8 @@ from random import Random
 import pytest
 
 from tasks import database_fence, database_plan, database_symptoms
-from tests.benchmarks import large_database, recoveries
+from tests.benchmarks import large_database
+from tests.database import recoveries
 from tests.database.the_database import TheDatabase
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]

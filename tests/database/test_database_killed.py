@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from tests.database import outside, withheld
 from tests.database.the_database import DRILL, SCENARIO, TheDatabase
 from tests.lab import stopwatch
 from tests.lab.test_drills import wait_for
-from tests.lab.the_lab import DR, ROOT
 
 pytestmark = [pytest.mark.database, pytest.mark.timeout(900)]
 DOCUMENT = documents.load(SCENARIO)
@@ -26,7 +24,7 @@ def resumed(database: TheDatabase, run_id: str, damage: str, kills: list[tuple[s
     argv: tuple[str, ...] = (*DRILL, "--run-id", run_id, "--with", f"damage={damage}")
     again = ("run", SCENARIO, "--site", "lab", "--run-id", run_id, "--yes", "--no-server")
     for kind, step, seconds in kills:
-        process = subprocess.Popen([*DR, *argv], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = database.begin(*argv)
         wait_for(database, run_id, process, kind, step, seconds=120)
         time.sleep(seconds)
         process.kill()

@@ -21,6 +21,7 @@ from runbooks.records import Impact, Mode
 from runbooks.site import Bucket
 from tasks import (
     database_backups,
+    database_fence,
     database_plan,
     database_preconditions,
     database_restore,
@@ -30,7 +31,7 @@ from tasks import (
 )
 from tasks.cases import Attempt, Case, Request, opened, started
 from tasks.database_plan import Plan
-from tests.database import repositories
+from tests.database import recoveries, repositories
 from tests.database.the_database import SCENARIO, TheDatabase
 
 pytestmark = [pytest.mark.database, pytest.mark.timeout(240)]
@@ -127,14 +128,22 @@ END = "select pg_current_wal_lsn()"
 
 
 def test_gap_in_the_wal(database: TheDatabase, tmp_path: Path) -> None:
-    """PostgreSQL takes a gap for the end, promotes there, and says "no recovery target specified" as always."""
+    """PostgreSQL takes a gap for the end, promotes there, and says "no recovery target specified" as always. What the
+    server itself still has is no gap."""
     segment = database.sql("select pg_walfile_name(pg_switch_wal())")
     committed(database)
     database.pgbackrest("check")
     bucket = repositories.Bucket(database, "pgbackrest")
     [key] = bucket.keys(f"/{segment}-")
-    with bucket.gone(key), pytest.raises(Refused, match=f"last seen: {segment}"):
-        planned(case_of(tmp_path, target_xid=committed(database)))
+    kept = database.data / "pg_wal" / segment
+    with bucket.gone(key):
+        planned(case_of(tmp_path / "held", target_xid=committed(database)))
+        database.on_host('mv "$1" "$2"', str(kept), str(database.folder() / "tmp"))
+        try:
+            with pytest.raises(Refused, match=f"last seen: {segment}"):
+                planned(case_of(tmp_path, target_xid=committed(database)))
+        finally:
+            database.on_host('mv "$1" "$2"', str(database.folder() / "tmp" / segment), str(kept))
 
 
 def test_damaged_manifest(database: TheDatabase, tmp_path: Path) -> None:
@@ -195,6 +204,32 @@ def test_set_of_a_future_that_was_given_up(database: TheDatabase, tmp_path: Path
     assert left in database.sets()
     with pytest.raises(Refused, match=f"no usable backup set {left}"):
         planned(case_of(tmp_path / "named", backup=left, target_xid=committed(database)))
+
+
+def test_killed_soon_after_a_recovery(database: TheDatabase) -> None:
+    """Nothing of the new timeline is archived yet, but all of what was given up is: PostgreSQL would read that, and say
+    that it stopped as it was told. What was written since the first recovery is there, and what it gave up is not."""
+    marker = "insert into markers_rows values ('{}', 0)"
+    given_up = int(database.sql(f"begin; select pg_current_xact_id(); {marker.format('given up')}; commit"))
+    recovered(database, recoveries.incident("first", target_xid=given_up))
+    database.sql(marker.format("since"))
+    database.on_host('kill -KILL "$(head -n 1 "$1/postmaster.pid")"', str(database.data))
+    recovered(database, recoveries.incident("second"))
+    assert database.sql("select id from markers_rows where id in ('given up', 'since')") == "since"
+
+
+def recovered(database: TheDatabase, case: Case) -> None:
+    database_symptoms.look(case)
+    plan = database_plan.choose(case)
+    assert str(plan.timeline) == timeline_of_wal(database)
+    recoveries.run_phase(case)
+    database_fence.open(case)
+
+
+def timeline_of_wal(database: TheDatabase) -> str:
+    """That of the newest segment, whatever pg_control says."""
+    newest = database.on_host('ls "$1/pg_wal" | grep -E "^[0-9A-F]{24}$" | sort | tail -n 1', str(database.data))
+    return str(int(newest[:8], 16))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import httpx
 import pytest
@@ -27,6 +27,10 @@ NEW = ("run", SCENARIO, "--site", "lab", "--mode", "drill", "--impact", "real", 
 DOCUMENT = documents.load(SCENARIO)
 STEPS = [s for s in DOCUMENT.steps_of(RunKind.DRILL) if DOCUMENT.phase_of(s) not in ("record", "clean_up")]
 NUMBERS = itertools.count(1)
+
+
+class Polled(Protocol):
+    def poll(self) -> int | None: ...
 
 
 @pytest.fixture
@@ -87,7 +91,7 @@ def test_killed_after_each_step_in_turn(lab: TheLab, run_id: str) -> None:
     """kill -9 after every step of one run: it goes on each time, with one Restore, and passes."""
     argv: tuple[str, ...] = (*NEW, "--run-id", run_id, "--no-server")
     for step in STEPS:
-        process = subprocess.Popen([*DR, *argv], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = lab.begin(*argv)
         wait_for(lab, run_id, process, "done", step, seconds=120)
         process.kill()
         process.wait()
@@ -99,17 +103,17 @@ def test_killed_after_each_step_in_turn(lab: TheLab, run_id: str) -> None:
     assert restores_of(lab, run_id) == [f"restore.velero.io/restore-{run_id}"]
 
 
-def wait_for(lab: TheLab, run_id: str, process: subprocess.Popen[Any], kind: str, step: str, *, seconds: float) -> None:
+def wait_for(lab: TheLab, run_id: str, process: Polled, kind: str, step: str, *, seconds: float) -> None:
     """Until the journal has that entry; looks 2,000 times a second, so that the next step has hardly begun."""
     journal = lab.evidence(run_id) / "journal.jsonl"
     until, seen, wanted = time.monotonic() + seconds, 0, (f'"kind":"{kind}"', f'"step":"{step}"')
-    while True:
+    for look in itertools.count():
         size = journal.stat().st_size if journal.exists() else 0
         if size != seen:
             seen = size
             if any(all(w in line for w in wanted) for line in journal.read_text().splitlines()):
                 return
-        assert process.poll() is None, f"the run ended before {kind} {step}"
+        assert look % 100 or process.poll() is None, f"the run ended before {kind} {step}"
         assert time.monotonic() < until, f"no {kind} {step} within {seconds} s"
         time.sleep(0.0005)
 

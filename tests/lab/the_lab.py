@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests import zygote
+from tests.zygote import Child, Zygote
+
 ROOT = Path(__file__).resolve().parents[2]
 DR = (sys.executable, "-m", "deployments.cli")
+
+
+@cache
+def _forks() -> Zygote:
+    """Its environment does not count; it ends with us."""
+    kept = ExitStack()
+    atexit.register(kept.close)
+    return kept.enter_context(zygote.serve())
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,9 @@ class TheLab:
         return run(["psql", self.env["PGURI_A"], "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statement], seconds=30)
 
     def dr(self, *argv: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+        """To its end. A run that does without Prefect's server is forked from a process that has imported Prefect."""
+        if argv[0] == "run" and "--no-server" in argv:
+            return _forks().run(argv, environ=os.environ, seconds=seconds)
         return subprocess.run(
             [*DR, *argv],
             cwd=ROOT,
@@ -50,6 +67,11 @@ class TheLab:
             stdin=subprocess.DEVNULL,
             check=False,
         )
+
+    def begin(self, *argv: str) -> Child:
+        """A run without Prefect's server, to be killed."""
+        assert "--no-server" in argv
+        return _forks().begin(argv, environ=os.environ)
 
     def pid(self, component: str) -> int:
         """Of the process that serves a component."""

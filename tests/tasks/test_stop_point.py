@@ -10,6 +10,7 @@ from runbooks.database_ways import Target, Way, postgres_time
 from runbooks.errors import NotRecovered
 from tasks.database_plan import Plan
 from tasks.database_stop_point import must_have_stopped_there
+from tasks.database_timelines import Past
 from tests.tasks.test_database_backups import MONDAY, OLD
 
 AT = MONDAY + timedelta(hours=3, microseconds=512_000)
@@ -19,7 +20,7 @@ LSN = Target(kind="lsn", value="0/07087598")
 
 
 def plan(target: Target) -> Plan:
-    return Plan(way=Way.POINT_IN_TIME, backup=OLD, target=target, timeline=1, table=None, salvages=False)
+    return Plan(way=Way.POINT_IN_TIME, backup=OLD, target=target, past=Past(timeline=1, forks=()), table=None)
 
 
 @pytest.mark.parametrize(("target", "reason"), [
