@@ -87,7 +87,7 @@ def enforce(postgres: Postgres) -> None:
         return True if left == "0" else NotYet(f"{left} clients")
 
     wait_until(
-        look, within=GONE_WITHIN, what="end of the clients' sessions", otherwise=NotRecovered,
+        look, within=GONE_WITHIN, what="end of the clients' sessions", otherwise=NotRecovered, pause_seconds=0.05,
         hint="see pg_stat_activity; a backend that waits for a dead disk does not end",
     )  # fmt: skip
 

@@ -190,7 +190,7 @@ def restore(case: Case) -> Restored:
         case.write(f"restore {plan.source.label}: {' '.join(arguments)}", host=postgres.server.host, data=postgres.data)
         wal = Aside.model_validate((case.recorded("database_restore.set_aside") or {})["evidence"]).wal
         with ThreadPoolExecutor(1) as beside:  # the server is down: what is archived stays as it is
-            missing = beside.submit(_unarchived, postgres, plan, wal)
+            missing = beside.submit(_salvage, postgres, plan, wal)
             follow(case, postgres, arguments, plan.source.size_bytes)
         if wal is not None:
             database_salvage.put_in(case, postgres, wal, missing.result())
@@ -200,8 +200,8 @@ def restore(case: Case) -> Restored:
     return Restored(seconds=seconds, bytes=plan.source.size_bytes)
 
 
-def _unarchived(postgres: Postgres, plan: Plan, folder: str | None) -> list[str]:
-    """Those that lie there and not in the archive: together they lead to the timeline of the plan.
+def _salvage(postgres: Postgres, plan: Plan, folder: str | None) -> list[str]:
+    """The segments that lie there and not in the archive, copied: together they lead to the timeline of the plan.
 
     Raises:
         NotRecovered: they do not; what a standby had is not there any more.
@@ -214,6 +214,8 @@ def _unarchived(postgres: Postgres, plan: Plan, folder: str | None) -> list[str]
         database_wal.must_have_no_gap(postgres, repository, plan.source, plan.past, held=found, before=position)
     except Refused as error:
         raise NotRecovered(error.problem, error.hint) from error
+    if folder is not None:
+        database_salvage.copy(postgres, folder, found)
     return found
 
 

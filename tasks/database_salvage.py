@@ -33,12 +33,13 @@ for segment in *; do
 done
 """
 """With their sizes, and the position in the WAL that the first page of each says it is of."""
-PUT_IN = """
+COPY = """
 from=$1 to=$2; shift 2
-cd "$from"
+rm -rf "$to"; mkdir -m 700 "$to"; cd "$from"
 for history in *.history; do [ ! -e "$history" ] || set -- "$@" "$history"; done
 [ $# -eq 0 ] || cp -p -t "$to" -- "$@"
 """
+PUT_IN = 'find "$1/" -type f -exec mv -f -t "$2" {} + && rm -r "$1"'
 COPY_WITHIN = timedelta(minutes=10)
 
 
@@ -108,8 +109,16 @@ def _fetch(case: Case, standby: Postgres, primary: Postgres, folder: str) -> Non
     primary.sh('[ ! -d "$2" ] || mv -T "$2" "$2.empty"; mv -T "$1" "$2"', draft, folder)  # whole or not at all
 
 
+def copy(postgres: Postgres, folder: str, missing: Sequence[str]) -> None:
+    """What the archive does not have lies ready, beside *folder*; with the histories of timelines."""
+    postgres.sh(COPY, folder, _ready(folder), *missing, within=COPY_WITHIN)
+
+
 def put_in(case: Case, postgres: Postgres, folder: str, missing: Sequence[str]) -> None:
-    """What the archive does not have lies in pg_wal, where recovery looks for it after the archive; with the histories
-    of timelines."""
+    """What was copied lies in pg_wal, where recovery looks for it after the archive."""
     case.write(f"put {len(missing)} segments of salvaged WAL into pg_wal", host=postgres.server.host, folder=folder)
-    postgres.sh(PUT_IN, folder, f"{postgres.data}/pg_wal", *missing, within=COPY_WITHIN)
+    postgres.sh(PUT_IN, _ready(folder), f"{postgres.data}/pg_wal", within=COPY_WITHIN)
+
+
+def _ready(folder: str) -> str:
+    return f"{folder}.salvaged"

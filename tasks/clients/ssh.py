@@ -241,5 +241,6 @@ def _socket(host: Host, dns: Dns, through: paramiko.SSHClient | None) -> socket.
         return transport.open_channel("direct-tcpip", where, here, timeout=seconds)  # type: ignore[return-value]
     address = names.resolve(host.address, dns)[0]
     plain = socket.create_connection((address, host.port), CONNECT_WITHIN.total_seconds())
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each command waits 40 ms for an acknowledgement
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNANSWERED.total_seconds() * 1000))
     return plain

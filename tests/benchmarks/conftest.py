@@ -23,7 +23,7 @@ def database() -> Iterator[TheDatabase]:
 
 @pytest.fixture(scope="session")
 def large(database: TheDatabase) -> TheDatabase:
-    """With 2 GB in it, and a full set that holds them."""
+    """With 6 GB in it, and a full set that holds them."""
     large_database.fill(database)
     return database
 
