@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from runbooks import wal
 from runbooks.database_ways import WAYS, Option, Options, Target, Way
 from runbooks.errors import NotRecovered, Refused, Unavailable
 from runbooks.model import Model, now, rfc3339, spell
@@ -43,6 +44,7 @@ class Plan(Model):
     target: Target
     past: Past | None
     """Of the timeline that is followed. None: nobody could tell."""
+    segment_bytes: int = wal.SEGMENT_BYTES
     table: str | None
     standby: str | None = None
     """The one that is promoted."""
@@ -115,7 +117,7 @@ def choose(case: Case) -> Plan:
         _must_be_one_transaction(target)
     plan = Plan(
         way=way, backup=chosen, target=target if way in (Way.POINT_IN_TIME, Way.TABLE) else Target(),
-        past=past, table=given.table,
+        past=past, segment_bytes=found.segment_bytes, table=given.table,
         standby=_healthy(found)[0].host if way is Way.PROMOTE else None,
         may_lose_seconds=0 if found.has_wal or target.kind else case.objectives.rpo.total_seconds(),
     )  # fmt: skip
@@ -152,7 +154,9 @@ def _from_repository(case: Case, postgres: Postgres, found: Found, target: Targe
     repository = database_timelines.within(repository, past, before=position)
     chosen = database_manifests.choose(case, postgres, repository, before=target.at)
     held = database_salvage.within_reach(case, postgres)
-    database_wal.must_have_no_gap(postgres, repository, chosen, past, held=held, before=position)
+    database_wal.must_have_no_gap(
+        postgres, repository, chosen, past, held=held, before=position, size=found.segment_bytes
+    )
     return past, chosen
 
 

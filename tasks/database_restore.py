@@ -211,7 +211,9 @@ def _salvage(postgres: Postgres, plan: Plan, folder: str | None) -> list[str]:
     position = plan.target.value if plan.target.kind == "lsn" else None
     assert plan.past is not None
     try:
-        database_wal.must_have_no_gap(postgres, repository, plan.source, plan.past, held=found, before=position)
+        database_wal.must_have_no_gap(
+            postgres, repository, plan.source, plan.past, held=found, before=position, size=plan.segment_bytes
+        )
     except Refused as error:
         raise NotRecovered(error.problem, error.hint) from error
     if folder is not None:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 
-from runbooks.errors import Refused
+from runbooks import wal
+from runbooks.errors import RecoveryError, Refused
 from runbooks.model import Model
 from tasks import database_candidates, database_server
 from tasks.cases import Case
@@ -22,6 +23,7 @@ true
 """
 TIMELINE = re.compile(r"^(?:Latest checkpoint's TimeLineID|Min recovery ending loc's timeline):\s*(\d+)$", re.MULTILINE)
 """Up to the first checkpoint after a promotion, which may take five minutes, the second one alone tells the new one."""
+SEGMENT = re.compile(r"^Bytes per WAL segment:\s*(\d+)$", re.MULTILINE)
 INVALID_PAGE = re.compile(r"invalid page in block \d+ of relation (\S+)|could not read block \d+ in file \"([^\"]+)\"")
 READ_WITHIN = timedelta(hours=1)
 TABLES = """select quote_ident(n.nspname) || '.' || quote_ident(c.relname) from pg_class c
@@ -43,6 +45,8 @@ class Found(Model):
     damaged: tuple[str, ...] = ()
     """The files of what is corrupt, with their indexes and what is kept out of line; relative to the data directory."""
     timeline: int | None
+    segment_bytes: int = wal.SEGMENT_BYTES
+    """Of WAL; as always, when nobody tells."""
     standbys: tuple[Candidate, ...]
 
     @property
@@ -77,8 +81,21 @@ def look(case: Case) -> Found:
             corrupt=corrupt,
             damaged=_files_of(postgres, corrupt) if answers else corrupt,
             timeline=max(timelines, default=None),
+            segment_bytes=_segment_bytes(case, control),
             standbys=database_candidates.look(case, postgres, answers=answers, corrupt=corrupt if answers else ()),
         )
+
+
+def _segment_bytes(case: Case, control: str) -> int:
+    """By *control*, which pg_controldata has said of the primary, else by that of a standby."""
+    for server in database_server.database_of(case).standbys if SEGMENT.search(control) is None else ():
+        try:
+            with database_server.standby(case, server) as one:
+                control += one.run([one.program("pg_controldata"), one.data]).text
+        except RecoveryError as error:
+            case.event(f"standby {server.host} does not tell its settings: {error.problem}")
+    found = SEGMENT.search(control)
+    return wal.SEGMENT_BYTES if found is None else int(found[1])
 
 
 def unreadable(postgres: Postgres, only: Sequence[str] = ()) -> tuple[str, ...]:

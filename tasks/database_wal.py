@@ -22,17 +22,17 @@ SEGMENT = "select setting::bigint from pg_settings where name = 'wal_segment_siz
 
 def must_have_no_gap(
     postgres: Postgres, repository: Repository, chosen: BackupSet, past: Past, *, held: Sequence[str],
-    before: str | None = None,
+    before: str | None, size: int,
 ) -> None:  # fmt: skip
     """From the start of *chosen* on, every segment is there up to the newest one of this timeline, in the archive or
-    among those *held*; of the timeline itself at least the first one, unless the target lies *before* it began.
+    among those *held*; of the timeline itself at least the first one, unless the target lies *before* it began. Each
+    has *size* bytes.
 
     Raises:
         Refused: one is missing. Recovery would end before it, or go on along the timeline that was given up, and say
             nothing. Nothing was changed.
         Unavailable: the repository does not answer.
     """
-    size = _segment_bytes(postgres)
     last = _must_reach(chosen, past, before, size)
 
     def look() -> bool | NotYet:
@@ -81,7 +81,7 @@ def must_be_read_to_its_end(postgres: Postgres, timeline: int, ended_at: int) ->
     repository = database_backups.read(postgres)
     past = Past(timeline=timeline, forks=())
     newest = max((name for path in _listed(postgres, repository, past) if (name := wal.name(path))), default=None)
-    size = _segment_bytes(postgres)
+    size = int(postgres.value(SEGMENT))
     if newest is not None and ended_at < wal.begin(newest, size=size):
         last = wal.segment(timeline, ended_at, size=size)
         raise NotRecovered(
@@ -110,7 +110,3 @@ def _timelines(past: Past) -> list[wal.Timeline]:
         wal.Timeline(number=number, parent=fork.timeline, switched_at=fork.position)
         for number, fork in zip(on, past.forks, strict=True)
     ]
-
-
-def _segment_bytes(postgres: Postgres) -> int:
-    return int(postgres.value(SEGMENT)) if postgres.answers() else wal.SEGMENT_BYTES

@@ -53,6 +53,13 @@ def test_timelines() -> None:
     assert gaps(archived(*old[:1], *old[2:], *new), [switched(5)], segment(1, 3), segment(1, 3)) == [segment(1, 4)]
 
 
+def test_timeline_of_which_nothing_is_archived() -> None:
+    """All of the one before is there, what it gave up included. What a server holds counts as much as the archive."""
+    there = archived(*(segment(1, n) for n in (3, 4, 5, 6)))
+    assert gaps(there, [switched(5)], segment(1, 3), segment(2, 5)) == [segment(2, 5)]
+    assert gaps([*there, segment(2, 5)], [switched(5)], segment(1, 3), segment(2, 5)) == []
+
+
 def test_timeline_without_history() -> None:
     """Nothing leads back to the backup."""
     found = gaps(archived(segment(1, 3), segment(2, 4)), [], segment(1, 3), segment(1, 3))
