@@ -44,8 +44,8 @@ class Passed:
 @pytest.fixture(scope="module")
 def passed(forks: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Passed]:
     """One, for all that only look at what it has left."""
-    folder = tmp_path_factory.mktemp("passed")
-    with slack_server.serve(log=folder / "slack.jsonl") as slack, stage(forks, folder) as drill:
+    folder, seen = tmp_path_factory.mktemp("passed"), 1.5  # seconds: the observer asks once in a second
+    with slack_server.serve(log=folder / "slack.jsonl") as slack, stage(forks, folder, restore_seconds=seen) as drill:
         drill.site = fake_sites.write(drill.site.file.parent, drill.world, slack_url=slack.url)
         before, child = drill.namespace_uid(), drill.start("good")
         yield Passed(drill, before, child, child.wait(90))
