@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 from runbooks.database_ways import Damage
@@ -17,6 +18,8 @@ from tasks.steps import step
 WITHIN = timedelta(minutes=1)
 SKEW = timedelta(minutes=1)
 """The host's clock may be off."""
+SEEN_SECONDS = 1.5
+"""The observer asks once a second: clients' outage would begin later in the report than for them."""
 PAGE = 8192
 JUNK = """
 size=$(stat --format=%s "$1/$2")
@@ -127,6 +130,8 @@ def _corrupt(case: Case, postgres: Postgres, kind: Damage) -> Damaged:
     database_restore.ensure_stopped(case, postgres)
     file = next(str(e.data["target"]["file"]) for e in case.journal.of("write") if "file" in e.data["target"])  # type: ignore[index,call-overload,operator]
     postgres.sh(JUNK, postgres.data, file, str(PAGE // 2 if kind is Damage.TORN_PAGE else PAGE - 4096))
+    if case.kind is RunKind.DRILL:
+        time.sleep(SEEN_SECONDS)
     postgres.service(postgres.server.start, within=WITHIN)
     if why := _why_unreadable(postgres, table):
         return _overwritten(case, table, why)

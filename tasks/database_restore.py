@@ -207,12 +207,12 @@ def _salvage(postgres: Postgres, plan: Plan, folder: str | None) -> list[str]:
         NotRecovered: they do not; what a standby had is not there any more.
     """
     found = [] if folder is None else database_salvage.unarchived(postgres, folder)
-    repository = database_backups.read(postgres)
+    held, repository = [*found, *database_salvage.in_archives(postgres)], database_backups.read(postgres)
     position = plan.target.value if plan.target.kind == "lsn" else None
     assert plan.past is not None
     try:
         database_wal.must_have_no_gap(
-            postgres, repository, plan.source, plan.past, held=found, before=position, size=plan.segment_bytes
+            postgres, repository, plan.source, plan.past, held=held, before=position, size=plan.segment_bytes
         )
     except Refused as error:
         raise NotRecovered(error.problem, error.hint) from error

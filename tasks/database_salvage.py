@@ -62,11 +62,15 @@ def unarchived(postgres: Postgres, folder: str) -> list[str]:
     return [name for name in found if name not in there]
 
 
+def in_archives(postgres: Postgres) -> list[str]:
+    """Those in archives of its own, which a recovery asks as well as the repository: a copy's."""
+    return [name for folder in postgres.archives for name in segments(postgres, folder)]
+
+
 def within_reach(case: Case, postgres: Postgres) -> list[str]:
     """The segments that could be put in: of the server itself, else of the first standby that tells; of a copy also
     those in its own archive."""
-    own = segments(postgres, f"{postgres.data}/pg_wal")
-    own += [name for folder in postgres.archives for name in segments(postgres, folder)]
+    own = [*segments(postgres, f"{postgres.data}/pg_wal"), *in_archives(postgres)]
     for server in database_server.database_of(case).standbys if not own else ():
         try:
             with database_server.standby(case, server) as one:

@@ -21,6 +21,7 @@ AFTER_EXIT_SECONDS = 0.5
 """How long a child that keeps an output open is listened to when the command itself has ended."""
 ENDING_SECONDS = 8.0
 """The other side gives a command 5 s to end before it kills it."""
+BREAKS_SECONDS = 0.3
 READ_BYTES = 1 << 16
 STDERR_KEPT = 1 << 20
 
@@ -52,7 +53,10 @@ class Follower:
         return Ended(None if code < 0 else code, bytes(self._stdout), bytes(self._stderr))
 
     def _is_connected(self) -> bool:
-        transport = self._channel.get_transport()
+        """A connection that breaks ends its channels first, and then says so itself."""
+        transport, end = self._channel.get_transport(), time.monotonic() + BREAKS_SECONDS
+        while transport is not None and transport.is_active() and time.monotonic() < end:
+            time.sleep(0.01)
         return transport is not None and transport.is_active()
 
     def _until_exit(self, end: float) -> bool:

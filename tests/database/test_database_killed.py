@@ -12,7 +12,7 @@ from runbooks.records import RunKind
 from tests.database import outside, withheld
 from tests.database.the_database import DRILL, SCENARIO, TheDatabase
 from tests.lab import stopwatch
-from tests.lab.test_drills import wait_for
+from tests.lab.test_drills import has, wait_for
 
 pytestmark = [pytest.mark.database, pytest.mark.timeout(900)]
 DOCUMENT = documents.load(SCENARIO)
@@ -23,7 +23,11 @@ def resumed(database: TheDatabase, run_id: str, damage: str, kills: list[tuple[s
     """What the run has written, after a kill at each place: kind of entry, step, and how long after it."""
     argv: tuple[str, ...] = (*DRILL, "--run-id", run_id, "--with", f"damage={damage}")
     again = ("run", SCENARIO, "--site", "lab", "--run-id", run_id, "--yes", "--no-server")
+    killed = 0
     for kind, step, seconds in kills:
+        if has(database, run_id, kind, step):  # the attempt before came farther than to its own
+            continue
+        killed += 1
         process = database.begin(*argv)
         wait_for(database, run_id, process, kind, step, seconds=120)
         time.sleep(seconds)
@@ -33,7 +37,8 @@ def resumed(database: TheDatabase, run_id: str, damage: str, kills: list[tuple[s
     done = database.dr(*argv)
     assert done.returncode == 0, done.stdout + done.stderr
     report = outside.has_passed(database, run_id, done.stdout)
-    assert len(report.attempts) == len(kills) + 1
+    assert len(report.attempts) == killed + 1
+    assert killed > len(kills) * 0.8
     assert report.actual.rpo_seconds == 0
     is_done_once(database, run_id)
     entries = journal.read(database.evidence(run_id) / "journal.jsonl")
@@ -43,7 +48,8 @@ def resumed(database: TheDatabase, run_id: str, damage: str, kills: list[tuple[s
 def is_done_once(database: TheDatabase, run_id: str) -> None:
     """One new timeline, one directory aside, one new backup set; each clock was taken once."""
     plan, recovered = evidence(database, run_id, "choose"), evidence(database, run_id, "recover")
-    assert recovered["timeline"] == int(str(plan["timeline"])) + 1
+    assert isinstance(plan["past"], dict)
+    assert recovered["timeline"] == plan["past"]["timeline"] + 1
     assert len(list(database.folder().glob(f"data.aside-{run_id}"))) == 1
     entries = journal.read(database.evidence(run_id) / "journal.jsonl")
     clocks = [str(e.data["name"]) for e in entries if e.kind == "clock"]

