@@ -190,10 +190,11 @@ def restore(case: Case) -> Restored:
         case.write(f"restore {plan.source.label}: {' '.join(arguments)}", host=postgres.server.host, data=postgres.data)
         wal = Aside.model_validate((case.recorded("database_restore.set_aside") or {})["evidence"]).wal
         with ThreadPoolExecutor(1) as beside:  # the server is down: what is archived stays as it is
-            missing = beside.submit(_salvage, postgres, plan, wal)
+            salvage = beside.submit(_salvage, postgres, plan, wal)
             follow(case, postgres, arguments, plan.source.size_bytes)
+        missing = salvage.result()
         if wal is not None:
-            database_salvage.put_in(case, postgres, wal, missing.result())
+            database_salvage.put_in(case, postgres, wal, missing)
         database_fence.write(case, postgres, database_fence.file_of(case, postgres))
         seconds = round(time.monotonic() - began, 1)
     case.event(f"restored {plan.source.size_bytes} bytes in {seconds} s")

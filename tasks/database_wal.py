@@ -36,7 +36,7 @@ def must_have_no_gap(
     last = _must_reach(chosen, past, before, size)
 
     def look() -> bool | NotYet:
-        there = [*_listed(postgres, repository, past), *held]
+        there = [*_listed(postgres, repository, past), *(name for name in held if _timeline(name) in _ours(past))]
         missing = wal.gaps(there, _timelines(past), chosen.wal_start, last, size=size)
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         return NotYet(f"{', '.join(missing[:3])}{more}") if missing else True
@@ -95,8 +95,11 @@ def _listed(postgres: Postgres, repository: Repository, past: Past) -> list[str]
     """The segments of the timelines that lead to this one."""
     folder = f"archive/{postgres.stanza}/{repository.archive}"
     done = pgbackrest.run(postgres, pgbackrest.SOON, "--recurse", "--output=json", "repo-ls", folder, within=LISTING)
-    ours = {past.timeline, *(fork.timeline for fork in past.forks)}
-    return [name for name in json.loads(done.stdout) if _timeline(name) in ours]
+    return [name for name in json.loads(done.stdout) if _timeline(name) in _ours(past)]
+
+
+def _ours(past: Past) -> set[int]:
+    return {past.timeline, *(fork.timeline for fork in past.forks)}
 
 
 def _timeline(name: str) -> int | None:
