@@ -37,7 +37,7 @@ drill: machine install ## start the lab, delete a namespace for real, bring it b
 	@$(DR) run $(SCENARIO) --site lab --mode drill --impact $(IMPACT) --yes
 
 test: machine lint ## every test, the lab's included
-	@$(VENV)/bin/pytest -n 6 --dist worksteal -m "not lab and not database and not prefect and not soak and not bench" $(PYTEST_ARGS)
+	@$(VENV)/bin/pytest -n 5 --dist worksteal -m "not lab and not database and not prefect and not soak and not bench" $(PYTEST_ARGS)
 	@$(DR) lab up # here, and not in a test: on a new machine it builds Kubernetes, which takes longer than a test may
 	@$(MAKE) -j 2 test-lab test-own-labs # both wait most of the time
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def test_missing_file(files: FileStage) -> None:
     (files.root / "2026" / "a b").write_text("changed after the snapshot, before the fault")
     changed = files.listing()["2026/a b"]
     (files.root / "new.txt").write_text("new")
+    time.sleep(0.01)  # `--fault-at` is in whole milliseconds
     report = files.run("missing", *INCIDENT, "--fault-at", rfc3339(now()))
     assert report.verdict is Verdict.PASSED, files.reason("missing")
     after = files.listing()
