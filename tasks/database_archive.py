@@ -10,7 +10,9 @@ from tasks.database_server import Postgres
 from tasks.waits import NotYet, wait_until
 
 WITHIN = timedelta(seconds=60)
-SWITCH = "select pg_walfile_name(pg_switch_wal())"
+SWITCH = """select pg_logical_emit_message(false, 'dr-runbooks', 'is this archived?');
+    select pg_walfile_name(pg_switch_wal())"""
+"""With nothing written since the segment before it ends none, and names that one, which may be archived long since."""
 ARCHIVER = """select current_setting('archive_mode'), coalesce(last_archived_wal, ''), failed_count
     from pg_stat_archiver"""
 TRIES = 2
@@ -22,7 +24,7 @@ HINT = "see archive_command, PostgreSQL's log and pg_stat_archiver"
 
 def switch(postgres: Postgres) -> str:
     """The segment that is ended by this: all that was committed before lies in it, or in one before it."""
-    return postgres.value(SWITCH)
+    return postgres.sql(SWITCH)[-1][0]
 
 
 def wait_for(postgres: Postgres, segment: str) -> str:
