@@ -35,6 +35,8 @@ from tasks.steps import step
 STOPS_WITHIN = timedelta(seconds=60)
 SPARE = 1.1
 SET_ASIDE = '[ -e "$2" ] || [ ! -e "$1" ] || mv -T "$1" "$2"'
+UNLOCK = '[ "$(sed -n 2p "$1" 2>/dev/null)" != "$2" ] || rm -f "$1"'
+"""PostgreSQL takes a killed predecessor for alive until its parent has taken note, and a stranger with its pid, too."""
 ROOM = 'df --output=avail --block-size=1 "$(dirname "$1")" | tail -n 1'
 
 
@@ -241,6 +243,9 @@ def recover(case: Case) -> Recovered:
             return Recovered(timeline=plan.timeline or 0, forked_at="", reason="the server was never stopped",
                              last_commit_at=None)  # fmt: skip
         if not postgres.answers():
+            if not postgres.processes():
+                lock = f"{postgres.server.socket}/.s.PGSQL.{postgres.server.port}.lock"
+                postgres.sh(UNLOCK, lock, postgres.data)
             case.write(f"start PostgreSQL on {postgres.server.host}", host=postgres.server.host)
             started = postgres.service(postgres.server.start, within=case.within("restore"))
             if started.exit_code != 0 and not postgres.processes():
