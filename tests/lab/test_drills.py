@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -90,39 +91,39 @@ def test_in_prefect_seen_from_outside(lab: TheLab, run_id: str, poller: Path) ->
 def test_killed_after_each_step_in_turn(lab: TheLab, run_id: str) -> None:
     """kill -9 after every step of one run: it goes on each time, with one Restore, and passes."""
     argv: tuple[str, ...] = (*NEW, "--run-id", run_id, "--no-server")
-    kills = 0
     for step in STEPS:
-        if has(lab, run_id, "done", step):  # the attempt before came farther than to its own
-            continue
-        kills += 1
         process = lab.begin(*argv)
-        wait_for(lab, run_id, process, "done", step, seconds=120)
-        process.kill()
+        with ahead_of_all():
+            wait_for(lab, run_id, process, "done", step, seconds=120)
+            process.kill()
         process.wait()
         argv = ("run", SCENARIO, "--site", "lab", "--run-id", run_id, "--yes", "--no-server")
     done = lab.dr(*argv)
     assert done.returncode == 0, done.stdout + done.stderr
     report = has_passed(lab, run_id, done.stdout)
-    assert len(report.attempts) == kills + 1
-    assert kills > len(STEPS) * 0.8
+    assert len(report.attempts) == len(STEPS) + 1
     assert restores_of(lab, run_id) == [f"restore.velero.io/restore-{run_id}"]
 
 
-def has(lab: TheLab, run_id: str, kind: str, step: str) -> bool:
-    """Is that entry in the run's journal?"""
-    journal, wanted = lab.evidence(run_id) / "journal.jsonl", (f'"kind":"{kind}"', f'"step":"{step}"')
-    return journal.exists() and any(all(w in line for w in wanted) for line in journal.read_text().splitlines())
+@contextmanager
+def ahead_of_all() -> Iterator[None]:
+    """Whoever kills behind a step that does nothing has 2 ms for it, on a busy machine, too."""
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def wait_for(lab: TheLab, run_id: str, process: Polled, kind: str, step: str, *, seconds: float) -> None:
     """Until the journal has that entry; looks 2,000 times a second, so that the next step has hardly begun."""
     journal = lab.evidence(run_id) / "journal.jsonl"
-    until, seen = time.monotonic() + seconds, 0
+    until, seen, wanted = time.monotonic() + seconds, 0, (f'"kind":"{kind}"', f'"step":"{step}"')
     for look in itertools.count():
         size = journal.stat().st_size if journal.exists() else 0
         if size != seen:
             seen = size
-            if has(lab, run_id, kind, step):
+            if any(all(w in line for w in wanted) for line in journal.read_text().splitlines()):
                 return
         assert look % 100 or process.poll() is None, f"the run ended before {kind} {step}"
         assert time.monotonic() < until, f"no {kind} {step} within {seconds} s"
