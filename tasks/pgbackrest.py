@@ -40,10 +40,12 @@ for p in $(printf '%s' "--stanza=$1" | grep -lsF -f - /proc/[0-9]*/cmdline); do
     told=$(tr '\\0' ' ' <"$p" 2>/dev/null) || continue
     case ${told%% *} in pgbackrest|*/pgbackrest)
         pid=${p#/proc/}
+        case $told in *" --config="*) case $told in *" --config=$2 "*) ;; *) continue ;; esac ;; esac
         case $told in *" backup "|*" expire "|*" stanza-"*) echo "pid ${pid%/cmdline}: $told" ;; esac ;;
     esac
 done; true
 """
+"""Another repository may have a stanza of that name: who works by another configuration does not hold ours."""
 
 
 class Locked(Unavailable):
@@ -125,4 +127,5 @@ def condensed(said: str) -> str:
 
 def holders(postgres: Postgres) -> str:
     """Who is at work on the stanza there, for a person who waits for it."""
-    return "; ".join(line.strip() for line in postgres.sh(HOLDERS, postgres.stanza).splitlines()) or "nobody there"
+    told = postgres.sh(HOLDERS, postgres.stanza, str(postgres.backups.config))
+    return "; ".join(line.strip() for line in told.splitlines()) or "nobody there"

@@ -254,7 +254,7 @@ def test_backup_in_progress(database: TheDatabase, site: Site, run_id: str) -> N
     short = limits.model_copy(update={"within": timedelta(seconds=2)})
     hasty = site.model_copy(update={"databases": (site.databases[0].model_copy(update={"backups": short}),)})
     with backup_in_progress(database) as pid:
-        with pytest.raises(Unavailable, match=f"is locked by .*pid {pid}: pgbackrest .* backup"):
+        with pytest.raises(Unavailable, match=f"is locked by pid {pid}: pgbackrest .* backup"):
             back_up(hasty, run_id)
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(database_daily.back_up, site, "orders", Kind.INCREMENTAL, run=run_id, due=due)
